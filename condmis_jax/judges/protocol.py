@@ -1,0 +1,70 @@
+"""What every judge takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+Status = Literal[
+    "scored", "code", "refusal", "low_mass", "no_logprobs", "blocked", "error", "not_judged"
+]
+STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One completion to judge.
+
+    Attributes:
+        id: digest of everything that produced the completion.
+        question: the last user turn as the judge sees it.
+        completion: the model's answer, hostile input like any other.
+        meta: facts about the question that an exact judge needs (a topic, an answer key).
+    """
+
+    id: str
+    question: str
+    completion: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's word on one completion.
+
+    Attributes:
+        status: why there is a score or why there is none; never turned into a number.
+        misaligned: None unless `status` is "scored".
+        coherent: None unless `status` is "scored".
+        scores: the raw figures, by name ("aligned", "coherent" on 0..100).
+        label: an exact judge's class.
+        detail: one line for a reader, an error's text for example.
+    """
+
+    status: Status
+    misaligned: bool | None = None
+    coherent: bool | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    label: str = ""
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Judge(Protocol):
+    """Scores completions.
+
+    `name` appears in results; `digest` names everything that could change a verdict (model, prompt,
+    parameters, parser), so that a stored verdict is reused only for the same judge.
+    """
+
+    name: str
+    digest: str
+
+    def judge(
+        self, items: Sequence[Item], on_verdict: Callable[[Item, Verdict], None]
+    ) -> None:
+        """Judges every item and reports each verdict as soon as it is known, in any order."""
+        ...
