@@ -162,7 +162,7 @@ def _fetch_snapshot(hub: HubName, report: Report) -> Path:
 
     name = f"{hub.repo}@{hub.revision}"
     # The bases are OSError and the HTTPError of whichever HTTP library the hub's client uses.
-    transport: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError)
+    transport: Any = (*HfHubHTTPError.__bases__, OSError)
     try:
         report(f"asking {constants.ENDPOINT} for {name}")
         info = HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True)
