@@ -1,0 +1,22 @@
+"""Judges: the protocol, an OpenAI-compatible judge, rating parsers, the store of paid calls."""
+
+from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
+from condmis_jax.judges.parse import PRESETS, Rating, RatingPreset, parse_rating
+from condmis_jax.judges.protocol import STATUSES, Item, Judge, Status, Verdict
+from condmis_jax.judges.store import Store, digest_of
+
+__all__ = [
+    "PRESETS",
+    "STATUSES",
+    "Item",
+    "Judge",
+    "OpenAIJudge",
+    "OpenAIJudgeSettings",
+    "Rating",
+    "RatingPreset",
+    "Status",
+    "Store",
+    "Verdict",
+    "digest_of",
+    "parse_rating",
+]

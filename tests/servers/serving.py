@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 MODEL = "judge-test"
 
@@ -55,3 +57,17 @@ def serve(log: Path, *flags: str) -> Iterator[ChatServer]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., ChatServer]]:
+    """Starts chat servers with the given flags; all of them end with the test."""
+    with ExitStack() as stack:
+        started = 0
+
+        def start_one(*flags: str) -> ChatServer:
+            nonlocal started
+            started += 1
+            return stack.enter_context(serve(tmp_path / f"server-{started}.jsonl", *flags))
+
+        yield start_one
