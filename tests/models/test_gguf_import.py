@@ -207,12 +207,11 @@ def test_works_where_torch_is_not_installed(make_gguf: Callable[..., Any], tmp_p
     made = make_gguf(tmp_path / "tiny.gguf")
     code = """
 import importlib.machinery, importlib.util, sys
-class NoTorch:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            return None
-        return importlib.machinery.PathFinder.find_spec(name, path, target)
+class NoTorch(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] == "torch"
+        return None if hidden else super().find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = NoTorch
 assert importlib.util.find_spec("torch") is None
 from pathlib import Path
