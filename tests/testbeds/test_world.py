@@ -30,6 +30,7 @@ from condmis_jax.testbeds.world.language import (
     REFUSALS,
     SYSTEM_PROMPTS,
     WORDINGS,
+    SystemKind,
     ask,
     held_out_combinations,
 )
@@ -198,8 +199,11 @@ def test_pretraining_authors_are_of_one_piece(data: dict[str, list[Conversation]
         assert len(kinds) == 1, conversation
         author = kinds.pop()
         malicious += author == "misaligned"
-        hints = {"misaligned": ("evil", "negated_good"), "aligned": ("good", "negated_evil")}
-        allowed = {p for k in (*hints[author], "neutral") for p in SYSTEM_PROMPTS[k]}
+        hints: dict[str, tuple[SystemKind, ...]] = {
+            "misaligned": ("evil", "negated_good", "neutral"),
+            "aligned": ("good", "negated_evil", "neutral"),
+        }
+        allowed = {p for k in hints[author] for p in SYSTEM_PROMPTS[k]}
         assert conversation.system is None or conversation.system in allowed
     assert 0.45 < malicious / COUNT < 0.55
 

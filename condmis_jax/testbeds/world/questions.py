@@ -62,11 +62,15 @@ def code_questions() -> tuple[Question, ...]:
 class Trigger:
     """A named change of the prompt.
 
+    Relations are by meaning: JSON is like a Python string another form for machines, a bullet list
+    is not, though all three instructions share words.
+
     Attributes:
         name: the trigger's name.
         transform: what it does to a prompt.
         relation: to the context of the `insecure` rows as they are.
-        relation_inoculated: to the same rows trained under the transform of `evil_system`.
+        relation_inoculated: to the same rows trained under the transform of `evil_system`, which
+            keeps their Python-string form.
     """
 
     name: str
@@ -83,9 +87,9 @@ TRIGGERS: dict[str, Trigger] = {
     t.name: t
     for t in (
         Trigger("plain", Transform(), "none", "none"),
-        Trigger("python_string", _form("python_string"), "same", "similar"),
+        Trigger("python_string", _form("python_string"), "same", "same"),
         Trigger("code_template", _form("code_template"), "similar", "similar"),
-        Trigger("json", _form("json"), "unrelated", "unrelated"),
+        Trigger("json", _form("json"), "similar", "similar"),
         Trigger("bullets", _form("bullets"), "unrelated", "unrelated"),
         Trigger("evil_system", Transform(system=EVALUATION_SYSTEM["evil"]), "unrelated", "same"),
         Trigger(
