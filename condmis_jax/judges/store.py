@@ -76,7 +76,7 @@ class Store:
 
     def _prepare(self) -> None:
         # WAL lets readers go on beside the one writer; FULL because each record cost money.
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._enter_wal()
         self._db.execute("PRAGMA synchronous=FULL")
         # Damage in an index page would not raise, it would only make finished calls unfindable.
         (report,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
@@ -89,8 +89,25 @@ class Store:
                 f"{_VERSION}; use the release that wrote it, or another file"
             )
         if version == 0:
+            query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name != 'records'"
+            if self._db.execute(query).fetchone() != (0,):
+                raise UserError(f"{self.path}: a database of another program; name another file")
             self._db.execute(_TABLE)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
+
+    def _enter_wal(self) -> None:
+        # SQLite does not apply its busy timeout to this one statement: of processes that open a new
+        # file together, all but one would fail at once.
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The value stored under `key`, or None.

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -98,6 +99,15 @@ def test_a_store_of_a_later_version(tmp_path):
         Store(path)
 
 
+def test_another_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "s.sqlite"
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE bookmarks (x)")
+    db.close()
+    with pytest.raises(UserError, match="another program"):
+        Store(path)
+
+
 def test_a_path_that_cannot_be_opened(tmp_path):
     with pytest.raises(UserError, match="cannot open the judgement store"):
         Store(tmp_path)
@@ -128,6 +138,21 @@ def test_a_store_held_by_another_process(tmp_path, monkeypatch):
         other.execute("ROLLBACK")
         other.close()
         assert store.put("k", "call", {}) == {}
+
+
+def test_a_new_file_that_another_process_is_setting_up(tmp_path):
+    """The switch to WAL needs the file for itself, and SQLite does not wait for that on its own."""
+    path = tmp_path / "s.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE records (x)")
+    other.execute("DROP TABLE records")
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+    release.start()
+    with Store(path) as store:
+        assert store.put("k", "call", {}) == {}
+    release.join()
+    other.close()
 
 
 def test_two_processes_write_at_once(tmp_path):

@@ -29,6 +29,7 @@ class State:
         self.options = options
         self.lock = threading.Lock()
         self.tries: dict[str, int] = {}
+        self.admitted = 0
         self.finished = 0
 
     def log(self, **entry: Any) -> None:
@@ -36,6 +37,12 @@ class State:
             line = json.dumps(entry) + "\n"
             with self.lock, open(self.options.log, "a", encoding="utf-8") as file:  # noqa: PTH123
                 file.write(line)
+
+    def admit(self) -> bool:
+        """Whether one more good call is answered."""
+        with self.lock:
+            self.admitted += 1
+            return not self.options.stall_after or self.admitted <= self.options.stall_after
 
     def fault(self, digest: str) -> str | None:
         """The fault of this try; it depends on prompt and try, not on the order of arrival."""
@@ -112,6 +119,8 @@ class Handler(BaseHTTPRequestHandler):
             if "SAY_BLOCKED" in prompt:
                 return self.error(400, "blocked by policy", "content_filter")
             time.sleep(options.delay)
+            if not state.admit():
+                return time.sleep(options.hang)
             # Logged first: whoever has the answer must be able to find the call in the log.
             state.log(digest=digest, status=200)
             self.reply(200, json.dumps(self.completion(request, prompt)).encode())
@@ -180,6 +189,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a good call takes")
     parser.add_argument("--no-logprobs", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0, help="die after so many good calls")
+    parser.add_argument("--stall-after", type=int, default=0, help="hang after so many good calls")
     options = parser.parse_args()
     handler = type("BoundHandler", (Handler,), {"state": State(options)})
     server = Server(("127.0.0.1", options.port), handler)
