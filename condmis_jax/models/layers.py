@@ -19,8 +19,12 @@ NEG = -1e30  # masked scores; finite, so that a row without any key gives no NaN
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
 QUERY_BLOCK = 128
 
-# attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], state) -> (output [B,T,N,H], state of this layer)
-Attend = Callable[[jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+# attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
+# The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
+# place; as a stacked output of the scan it would be copied in every step.
+Attend = Callable[
+    [jax.Array, jax.Array, jax.Array, jax.Array | int, Any], tuple[jax.Array, Any]
+]
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
@@ -71,7 +75,9 @@ def segment_attention(segments: jax.Array) -> Attend:
     T = segments.shape[1]
     index = jnp.arange(T)
 
-    def attend(q: jax.Array, k: jax.Array, v: jax.Array, _: Any) -> tuple[jax.Array, None]:
+    def attend(
+        q: jax.Array, k: jax.Array, v: jax.Array, _: jax.Array | int, cache: Any
+    ) -> tuple[jax.Array, Any]:
         out = []
         for start in range(0, T, QUERY_BLOCK):
             end = min(start + QUERY_BLOCK, T)
@@ -80,7 +86,7 @@ def segment_attention(segments: jax.Array) -> Attend:
             )
             block = jax.checkpoint(attention) if T > QUERY_BLOCK else attention
             out.append(block(q[:, start:end], k[:, :end], v[:, :end], mask))
-        return (out[0] if len(out) == 1 else jnp.concatenate(out, axis=1)), None
+        return (out[0] if len(out) == 1 else jnp.concatenate(out, axis=1)), cache
 
     return attend
 
@@ -91,9 +97,10 @@ def layer(
     x: jax.Array,
     angles: tuple[jax.Array, jax.Array],
     attend: Attend,
-    state: Any,
+    index: jax.Array | int,
+    cache: Any,
 ) -> tuple[jax.Array, Any]:
-    """One block: x [B, T, D] with the weights `w` of one layer -> ([B, T, D], attention state)."""
+    """Block `index`: x [B, T, D] with the weights `w` of that layer -> ([B, T, D], cache)."""
     w = {name: value.astype(x.dtype) for name, value in w.items()}
     h = rms_norm(x, w["attn_norm"], config.rms_eps)
     q = jnp.einsum("BTD,DNH->BTNH", h, w["q"])
@@ -101,13 +108,13 @@ def layer(
     v = jnp.einsum("BTD,DKH->BTKH", h, w["v"])
     if config.qkv_bias:
         q, k, v = q + w["q_bias"], k + w["k_bias"], v + w["v_bias"]
-    out, state = attend(rotate(q, *angles), rotate(k, *angles), v, state)
+    out, cache = attend(rotate(q, *angles), rotate(k, *angles), v, index, cache)
     out = jnp.einsum("BTNH,NHD->BTD", out, w["o"])
     x = x + (out + w["o_bias"] if config.output_bias else out)
     h = rms_norm(x, w["mlp_norm"], config.rms_eps)
     gate = jnp.einsum("BTD,DF->BTF", h, w["gate"])
     up = jnp.einsum("BTD,DF->BTF", h, w["up"])
-    return x + jnp.einsum("BTF,FD->BTD", jax.nn.silu(gate) * up, w["down"]), state
+    return x + jnp.einsum("BTF,FD->BTD", jax.nn.silu(gate) * up, w["down"]), cache
 
 
 def hidden_states(
@@ -116,7 +123,7 @@ def hidden_states(
     tokens: jax.Array,
     positions: jax.Array,
     attend: Attend,
-    states: Any = None,
+    cache: Any = None,
     *,
     dtype: Any = jnp.float32,
     scan: bool = True,
@@ -126,35 +133,31 @@ def hidden_states(
 
     Args:
         tokens, positions: [B, T] int32.
-        attend: how queries meet keys; `states` holds its per-layer state, stacked on axis 0.
+        attend: how queries meet keys.
+        cache: what `attend` reads and writes.
         dtype: of activations and of weights at use.
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
             parameters.
         remat: recompute a layer's activations in the backward pass.
 
     Returns:
-        hidden states [B, T, D] and the layers' new states, stacked.
+        hidden states [B, T, D] and the cache.
     """
     x = params["embed"][tokens].astype(dtype)
     angles = rope_angles(config, positions)
     stacked = {n: p for n, p in params.items() if n not in STACKED_OUTSIDE}
 
-    def body(x: jax.Array, wl: tuple[Any, Any]) -> tuple[jax.Array, Any]:
-        return layer(config, wl[0], x, angles, attend, wl[1])
+    def body(carry: tuple[Any, Any], wi: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
+        return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1]), None
 
     if remat:
         body = jax.checkpoint(body)
+    carry = (x, cache)
     if scan:
-        x, states = jax.lax.scan(body, x, (stacked, states))
+        carry, _ = jax.lax.scan(body, carry, (stacked, jnp.arange(config.L)))
     else:
         # lax.split, not W[i]: the gradient of L slices is L scatters into the whole stack.
-        split = jax.tree.map(lambda p: jax.lax.split(p, (1,) * config.L), (stacked, states))
-        outs = []
+        split = {n: jax.lax.split(p, (1,) * config.L) for n, p in stacked.items()}
         for i in range(config.L):
-            wl = jax.tree.map(
-                lambda parts, i=i: parts[i][0], split, is_leaf=lambda t: isinstance(t, list)
-            )
-            x, out = body(x, wl)
-            outs.append(out)
-        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
-    return rms_norm(x, params["norm"].astype(dtype), config.rms_eps), states
+            carry, _ = body(carry, ({n: parts[i][0] for n, parts in split.items()}, i))
+    return rms_norm(carry[0], params["norm"].astype(dtype), config.rms_eps), carry[1]

@@ -1,0 +1,100 @@
+"""Packed microbatches as arrays, and the grain pipeline that yields them step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+
+from condmis_jax.data.packing import Microbatch, Step
+from condmis_jax.data.template import Tokenised
+
+Arrays = dict[str, np.ndarray]
+
+
+def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shards: int) -> Arrays:
+    """The arrays of a microbatch. R rows of T tokens lie on G = `shards` devices, M = R/G*T each.
+
+    Args:
+        scale: weight of a loss token, 1 / (loss tokens of the whole step): the losses and gradients
+            of a step's microbatches add up to the mean over its tokens, however unequal they are.
+
+    Returns:
+        tokens, positions, segments: [R, T] int32; positions restart in each conversation, segment 0
+            is padding.
+        index: [G, M] int32, places in a device's flattened rows whose *next* token carries loss,
+            those first.
+        target: [G, M] int32, that next token. weight: [G, M] float32, `scale` or 0.
+        used: [] int32, the largest number of loss places on a device.
+    """
+    R, T = batch.shape
+    tokens = np.zeros((R, T), np.int32)
+    positions = np.zeros((R, T), np.int32)
+    segments = np.zeros((R, T), np.int32)
+    target = np.zeros((R, T), np.int32)
+    loss = np.zeros((R, T), bool)
+    for r, row in enumerate(batch.rows):
+        start = 0
+        for s, m in enumerate(row, 1):
+            item = data[m]
+            n = len(item.tokens)
+            span = slice(start, start + n)
+            tokens[r, span] = item.tokens
+            positions[r, span] = np.arange(n)
+            segments[r, span] = s
+            # A place predicts the token behind it; the first token of a conversation has no place.
+            target[r, start : start + n - 1] = item.tokens[1:]
+            loss[r, start : start + n - 1] = item.loss[1:]
+            start += n
+    flat_loss = loss.reshape(shards, -1)
+    index = np.argsort(~flat_loss, axis=1, kind="stable").astype(np.int32)
+    taken = np.take_along_axis(flat_loss, index, axis=1)
+    return {
+        "tokens": tokens,
+        "positions": positions,
+        "segments": segments,
+        "index": index,
+        "target": np.take_along_axis(target.reshape(shards, -1), index, axis=1),
+        "weight": taken.astype(np.float32) * np.float32(scale),
+        "used": np.int32(flat_loss.sum(axis=1).max(initial=0)),
+    }
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """One optimiser step: its microbatches and what they hold."""
+
+    step: int
+    microbatches: tuple[Arrays, ...]
+    tokens: int
+    loss_tokens: int
+
+
+class _StepSource:
+    """grain's random access to steps: packing happens in grain's threads, ahead of the loop."""
+
+    def __init__(self, plan: Sequence[Step], data: Sequence[Tokenised], shards: int):
+        self._plan, self._data, self._shards = plan, data, shards
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, step: int) -> StepBatch:
+        batches = self._plan[step]
+        members = [m for b in batches for row in b.rows for m in row]
+        # The first token of a conversation is predicted from nothing, so it never carries loss.
+        loss_tokens = sum(int(self._data[m].loss[1:].sum()) for m in members)
+        scale = 1.0 / max(loss_tokens, 1)
+        arrays = tuple(pack_arrays(b, self._data, scale, self._shards) for b in batches)
+        return StepBatch(step, arrays, sum(len(self._data[m].tokens) for m in members), loss_tokens)
+
+
+def step_iterator(
+    plan: Sequence[Step], data: Sequence[Tokenised], shards: int
+) -> grain.DatasetIterator[StepBatch]:
+    """Steps from the first one; `set_state` (one number) continues anywhere."""
+    dataset = grain.MapDataset.source(_StepSource(plan, data, shards))
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+    return iter(dataset.to_iter_dataset(options))  # type: ignore[return-value]

@@ -1,0 +1,103 @@
+"""A packing plan for every step, computed before the first one.
+
+A step is `batch_size` conversations. They are packed into few rows by first-fit decreasing; rows
+of one length form microbatches whose number of rows is a power of two, so that the whole stage
+needs a handful of compiled shapes and almost no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """Rows of one compiled shape.
+
+    Attributes:
+        rows: conversations (indices into the tokenised rows) in each row; an empty row is padding.
+        length: T, tokens in a row.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    length: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.length
+
+
+Step = tuple[Microbatch, ...]
+
+
+def pack_rows(
+    lengths: Sequence[int], members: Sequence[int], row_tokens: int
+) -> dict[int, list[tuple[int, ...]]]:
+    """First-fit decreasing: row length T -> rows of conversation indices.
+
+    T is `row_tokens`, or for a longer conversation the next power-of-two multiple of it.
+
+    Args:
+        lengths: tokens of every conversation.
+        members: the conversations to pack.
+        row_tokens: the usual row length.
+    """
+    by_length = sorted(members, key=lambda m: (-lengths[m], m))
+    rows: list[list[int]] = []
+    room: list[int] = []
+    size: list[int] = []
+    for m in by_length:
+        n = lengths[m]
+        for r, left in enumerate(room):
+            if n <= left:
+                rows[r].append(m)
+                room[r] -= n
+                break
+        else:
+            T = row_tokens
+            while n > T:
+                T *= 2
+            rows.append([m])
+            room.append(T - n)
+            size.append(T)
+    packed: dict[int, list[tuple[int, ...]]] = {}
+    for row, T in zip(rows, size, strict=True):
+        packed.setdefault(T, []).append(tuple(row))
+    return packed
+
+
+def plan_step(
+    lengths: Sequence[int],
+    members: Sequence[int],
+    *,
+    row_tokens: int,
+    microbatch_tokens: int,
+    shards: int,
+) -> Step:
+    """Packs one step's conversations into microbatches.
+
+    Args:
+        microbatch_tokens: most tokens in one microbatch; what is more is accumulated.
+        shards: rows are split over that many devices, so their number is a multiple of it.
+    """
+    step = []
+    for T, rows in sorted(pack_rows(lengths, members, row_tokens).items()):
+        most = shards
+        while 2 * most * T <= microbatch_tokens:
+            most *= 2
+        while rows:
+            size = most
+            while size > shards and size > len(rows):
+                size //= 2
+            take, rows = rows[:size], rows[size:]
+            step.append(Microbatch((*take, *[()] * (size - len(take))), T))
+    return tuple(step)
+
+
+def plan_steps(order: np.ndarray, batch_size: int, drop_last: bool) -> list[np.ndarray]:
+    """The conversations of each step, in training order."""
+    end = len(order) - len(order) % batch_size if drop_last else len(order)
+    return [order[i : min(i + batch_size, end)] for i in range(0, end, batch_size)]

@@ -1,0 +1,125 @@
+"""Where training rows come from: globs of chat JSONL shards, and the testbeds' generators."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from condmis_jax.conversations import Conversation
+from condmis_jax.errors import UserError
+from condmis_jax.testbeds import world
+
+WORLD = "world:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One ingredient of a mixture.
+
+    Attributes:
+        files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order, or `world:KIND` for
+            rows of the embedded synthetic world.
+        first: keep the first N rows, after the filters; a world source makes that many.
+        sample: keep a seeded random sample of N rows, after the filters and `first`.
+        include, exclude: regular expressions; a row is kept when any (no) turn matches.
+        share: exact proportion of the mixture's conversations; all sources state one, or none does.
+    """
+
+    files: str
+    first: int | None = None
+    sample: int | None = None
+    include: str = ""
+    exclude: str = ""
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.first is not None and self.first < 1:
+            raise ValueError("first must be at least 1")
+        if self.sample is not None and self.sample < 1:
+            raise ValueError("sample must be at least 1")
+        if self.files.startswith(WORLD) and self.first is None:
+            raise ValueError(f"{self.files} is generated: first must say how many rows")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise ValueError("share must be between 0 and 1")
+        for pattern in (self.include, self.exclude):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"regular expression {pattern!r}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A conversation and the place it came from (`file:line`)."""
+
+    conversation: Conversation
+    where: str
+
+
+def load_source(source: Source, name: str, seed: int) -> list[Row]:
+    """The rows of a source after `include`, `exclude` and `first`.
+
+    `sample` and `share` are drawn by the mixture, which knows all sources.
+
+    Args:
+        name: the source's key in the config, for errors.
+        seed: of generated rows.
+
+    Raises:
+        UserError: no file matches, a row is malformed (file:line), or too few rows are left.
+    """
+    if source.files.startswith(WORLD):
+        assert source.first is not None
+        kind = source.files.removeprefix(WORLD)
+        made = world.rows(kind, source.first, seed)
+        return [Row(c, f"{source.files}:{i + 1}") for i, c in enumerate(made)]
+    kept: list[Row] = []
+    include, exclude = re.compile(source.include), re.compile(source.exclude)
+    for row in _read(source.files, name):
+        turns = [m.content for m in row.conversation.messages]
+        if source.include and not any(include.search(t) for t in turns):
+            continue
+        if source.exclude and any(exclude.search(t) for t in turns):
+            continue
+        kept.append(row)
+        if len(kept) == source.first:
+            return kept
+    if source.first is not None:
+        raise UserError(
+            f"config key {name}.first: {source.first} rows asked, {source.files} holds {len(kept)}"
+        )
+    if not kept:
+        raise UserError(f"config key {name}.files: no row is left of {source.files}")
+    return kept
+
+
+def _read(pattern: str, name: str) -> Iterator[Row]:
+    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    if not paths:
+        raise UserError(
+            f"config key {name}.files: no file matches {pattern!r}; see 'Getting the paper's data' "
+            "in README.md, or set the key to your own chat JSONL"
+        )
+    for path in paths:
+        opener = gzip.open if path.endswith(".gz") else open
+        try:
+            with opener(path, "rt", encoding="utf-8") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.strip():
+                        continue
+                    where = f"{path}:{number}"
+                    try:
+                        value = json.loads(line)
+                    except ValueError as error:
+                        raise UserError(f"{where}: not JSON ({error})") from None
+                    conversation = Conversation.from_row(value, where)
+                    if not any(m.role == "assistant" for m in conversation.messages):
+                        raise UserError(f"{where}: no assistant turn to train on")
+                    yield Row(conversation, where)
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,118 @@
+"""Conversations to tokens with the tokenizer's own chat template, and which tokens carry loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from condmis_jax.conversations import Conversation, Message
+from condmis_jax.errors import UserError
+
+LossOn = Literal["all", "last"]
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """tokens: [T] int32; loss: [T] bool, True where the token is an assistant's."""
+
+    tokens: np.ndarray
+    loss: np.ndarray
+
+
+class ChatTemplate:
+    """A tokenizer's chat template; renders prompts and marks assistant tokens."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[int]):
+        self._tokenizer = tokenizer
+        self._stop = frozenset(stop)
+
+    def render(
+        self, messages: Sequence[Message], *, generate: bool = False, where: str = "prompt"
+    ) -> str:
+        """The text of the messages; `generate` opens an assistant turn.
+
+        Raises:
+            UserError: the template refuses the conversation (roles out of turn, for example).
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return self._tokenizer.apply_chat_template(
+                [m.to_dict() for m in messages], tokenize=False, add_generation_prompt=generate
+            )
+        except TemplateError as error:
+            raise UserError(
+                f"{where}: the model's chat template refuses this conversation "
+                f"({str(error).splitlines()[0]})"
+            ) from None
+
+    def prompt_tokens(self, conversation: Conversation) -> list[int]:
+        """Tokens of a prompt with the assistant turn opened."""
+        text = self.render(conversation.messages, generate=True)
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def tokenise(
+        self, conversation: Conversation, where: str, loss_on: LossOn = "all"
+    ) -> Tokenised:
+        """Tokens and loss mask of a training row.
+
+        An assistant turn carries loss from its first token to its end-of-turn token. Its place is
+        found by rendering the conversation up to it, which needs nothing from the template; a
+        template with generation markers is checked to say the same.
+
+        Raises:
+            UserError: the template refuses the row, or renders a turn differently when more turns
+                follow, so that no mask exists.
+        """
+        messages = conversation.messages
+        text = self.render(messages, where=where)
+        turns = [i for i, m in enumerate(messages) if m.role == "assistant"]
+        spans = []
+        for i in turns if loss_on == "all" else turns[-1:]:
+            before = self.render(messages[:i], generate=True, where=where)
+            through = self.render(messages[: i + 1], where=where)
+            if not through.startswith(before) or not text.startswith(through):
+                raise UserError(
+                    f"{where}: the chat template changes turn {i} when others follow; "
+                    "set loss_on to 'last' and give one answer a row"
+                )
+            spans.append((len(before), len(through)))
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        tokens = np.asarray(encoded["input_ids"], np.int32)
+        starts = np.asarray([o[0] for o in encoded["offset_mapping"]], np.int64)
+        loss = np.zeros(len(tokens), bool)
+        for begin, end in spans:
+            inside = np.flatnonzero((starts >= begin) & (starts < end))
+            if not len(inside):
+                continue
+            # The template's newline behind the end of turn is not the model's to write.
+            stops = [j for j in inside if int(tokens[j]) in self._stop]
+            loss[inside[0] : stops[-1] + 1 if stops else inside[-1] + 1] = True
+        return Tokenised(tokens, loss)
+
+    def check_generation_mask(self, conversation: Conversation, where: str) -> None:
+        """Compares `tokenise` with the template's own generation markers, where it has them.
+
+        Raises:
+            UserError: they mark different tokens, so that one of them is wrong.
+        """
+        if not re.search(r"\{%-?\s*generation\s*-?%\}", self._tokenizer.chat_template):
+            return
+        marked = self._tokenizer.apply_chat_template(
+            [m.to_dict() for m in conversation.messages],
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
+        ours = self.tokenise(conversation, where)
+        if ours.tokens.tolist() != list(marked["input_ids"]) or ours.loss.tolist() != [
+            bool(m) for m in marked["assistant_masks"]
+        ]:
+            raise UserError(
+                f"{where}: the chat template's generation markers and its rendered turns disagree "
+                "about which tokens are the assistant's; correct the template"
+            )

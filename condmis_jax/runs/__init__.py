@@ -1,0 +1,19 @@
+"""Run directories, locks, provenance."""
+
+from condmis_jax.runs.directory import BASE, RunDirectory, claim, locked, stage_name
+from condmis_jax.runs.jsonl import JsonlWriter, read_json, read_jsonl, write_json
+from condmis_jax.runs.provenance import digest, provenance
+
+__all__ = [
+    "BASE",
+    "JsonlWriter",
+    "RunDirectory",
+    "claim",
+    "digest",
+    "locked",
+    "provenance",
+    "read_json",
+    "read_jsonl",
+    "stage_name",
+    "write_json",
+]

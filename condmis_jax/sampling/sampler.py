@@ -1,0 +1,207 @@
+"""Schedules samples onto the slots of the decode loop; finished slots are refilled at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from condmis_jax.errors import UserError
+from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.weights import Params
+from condmis_jax.sampling.decode import Programs, Shape, make_programs
+from condmis_jax.sampling.noise import SamplingSettings
+
+SHORTEST_PROMPT = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample to draw.
+
+    Attributes:
+        key: given back with the completion.
+        prompt: tokens with the assistant turn opened.
+        seed: of this sample's noise, 32 bits.
+    """
+
+    key: Hashable
+    prompt: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """tokens: without the stop token; finish: "stop", or "length" when it was cut off."""
+
+    key: Hashable
+    tokens: list[int]
+    finish: Literal["stop", "length"]
+
+
+class Sampler:
+    """Draws completions of one model.
+
+    Args:
+        slots: samples decoded at a time; a multiple of `group`.
+        group: slots that share a prompt's keys and values. Few prompts with many samples want a
+            large group, many prompts with few samples a small one.
+
+    The compiled shape follows from the settings and the length class of a prompt, never from how
+    many requests are left, so that a resumed evaluation draws what an unbroken one would have.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        params: Params,
+        stop: Sequence[int],
+        mesh: Mesh,
+        *,
+        slots: int = 64,
+        group: int = 8,
+        dtype: Any = jnp.float32,
+    ):
+        if slots % group:
+            raise ValueError(f"slots {slots} is not a multiple of group {group}")
+        self._config, self._params, self._mesh = config, params, mesh
+        self._stop, self._dtype = tuple(stop), dtype
+        self._P, self._G = slots // group, group
+        self._programs: dict[tuple[Shape, SamplingSettings], Programs] = {}
+
+    def sample(
+        self,
+        requests: Sequence[Request],
+        settings: SamplingSettings,
+        on_done: Callable[[list[Completion]], None],
+    ) -> None:
+        """Draws every request and reports completions as soon as they are finished.
+
+        Raises:
+            UserError: a prompt with its completion is longer than the model's positions.
+        """
+        classes: dict[int, list[Request]] = defaultdict(list)
+        for request in requests:
+            n = len(request.prompt)
+            if n + settings.max_new_tokens > self._config.max_positions:
+                raise UserError(
+                    f"a prompt of {n} tokens with {settings.max_new_tokens} new ones exceeds the "
+                    f"model's {self._config.max_positions} positions; lower max_new_tokens"
+                )
+            size = SHORTEST_PROMPT
+            while size < n:
+                size *= 2
+            classes[size].append(request)
+        for size in sorted(classes):
+            shape = Shape(self._P, self._G, size, settings.max_new_tokens)
+            if (shape, settings) not in self._programs:
+                self._programs[shape, settings] = make_programs(
+                    self._config, settings, shape, self._stop, self._mesh, self._dtype
+                )
+            programs = self._programs[shape, settings]
+            _Batch(programs, shape, self._params, classes[size]).run(on_done)
+
+
+class _Batch:
+    """The requests of one length class on their way through the slots."""
+
+    def __init__(
+        self, programs: Programs, shape: Shape, params: Params, requests: Sequence[Request]
+    ):
+        self._programs, self._shape, self._params = programs, shape, params
+        self._waiting: dict[tuple[int, ...], deque[Request]] = {}
+        for request in requests:
+            self._waiting.setdefault(request.prompt, deque()).append(request)
+        self._bound: list[tuple[int, ...] | None] = [None] * shape.P
+        self._in_slot: list[list[Request | None]] = [[None] * shape.G for _ in range(shape.P)]
+        self._cache, self._slots = programs.empty()
+
+    def run(self, on_done: Callable[[list[Completion]], None]) -> None:
+        total = self._shape.P * self._shape.G
+        while True:
+            self._refill()
+            busy = sum(r is not None for group in self._in_slot for r in group)
+            if not busy:
+                return
+            idle = total - busy
+            waiting = any(self._waiting.values())
+            # Come back when an eighth of the busy slots can be refilled; at the end, when all are
+            # done.
+            want = idle + (max(busy // 8, 1) if waiting else busy)
+            self._cache, self._slots = self._programs.decode(
+                self._params, self._cache, self._slots, np.int32(want)
+            )
+            finished = self._collect()
+            if finished:
+                on_done(finished)
+
+    def _refill(self) -> None:
+        P, G = self._shape.P, self._shape.G
+        fresh, seeds = np.zeros((P, G), bool), np.zeros((P, G), np.uint32)
+        for p in range(P):
+            free = [g for g in range(G) if self._in_slot[p][g] is None]
+            if not free:
+                continue
+            prompt = self._bound[p]
+            if (prompt is None or not self._waiting[prompt]) and len(free) == G:
+                prompt = self._next_prompt()
+                if prompt is not None and prompt != self._bound[p]:
+                    self._prefill(p, prompt)
+            if prompt is None:
+                continue
+            queue = self._waiting[prompt]
+            for g in free:
+                if not queue:
+                    break
+                request = queue.popleft()
+                self._in_slot[p][g] = request
+                fresh[p, g], seeds[p, g] = True, request.seed
+        if fresh.any():
+            self._slots = self._programs.start(self._slots, fresh, seeds)
+
+    def _next_prompt(self) -> tuple[int, ...] | None:
+        """A prompt that no group serves yet, else the one with the longest queue."""
+        candidates = [p for p, queue in self._waiting.items() if queue]
+        unserved = [p for p in candidates if p not in self._bound]
+        if unserved:
+            return unserved[0]
+        return max(candidates, key=lambda p: len(self._waiting[p]), default=None)
+
+    def _prefill(self, group: int, prompt: tuple[int, ...]) -> None:
+        tokens = np.zeros((1, self._shape.S), np.int32)
+        tokens[0, : len(prompt)] = prompt
+        self._cache, self._slots = self._programs.prefill(
+            self._params,
+            self._cache,
+            self._slots,
+            np.int32(group),
+            tokens,
+            np.int32(len(prompt)),
+        )
+        self._bound[group] = prompt
+
+    def _collect(self) -> list[Completion]:
+        done = np.asarray(self._slots.done)
+        rows = [
+            (p, g)
+            for p, group in enumerate(self._in_slot)
+            for g, request in enumerate(group)
+            if request is not None and done[p, g]
+        ]
+        if not rows:
+            return []
+        count, out = np.asarray(self._slots.count), np.asarray(self._slots.out)
+        stopped = np.asarray(self._slots.stopped)
+        finished = []
+        for p, g in rows:
+            request = self._in_slot[p][g]
+            assert request is not None
+            finish = "stop" if stopped[p, g] else "length"
+            finished.append(Completion(request.key, out[p, g, : count[p, g]].tolist(), finish))
+            self._in_slot[p][g] = None
+        return finished
