@@ -111,13 +111,25 @@ def test_an_endpoint_that_only_fails_ends_the_run(start):
     assert len(server.calls()) < 20
 
 
-def test_one_request_that_crashes_the_server_does_not_end_the_run(start):
+def test_requests_that_crash_the_server_do_not_end_the_run(start):
     server = start()
-    asked = requests(4) + requests(1, "SAY_CRASH") + requests(4, "more {}")
-    client = ChatClient(endpoint(server.base_url, max_retries=2, max_concurrency=1))
+    # Never three in a row, but more than three in all.
+    asked = (requests(2) + requests(2, "SAY_CRASH {}")) * 3
+    client = ChatClient(endpoint(server.base_url, max_retries=1, max_concurrency=1))
     outcomes = ask(client, asked)
-    assert [i for i, o in outcomes.items() if isinstance(o, ChatFailure)] == [4]
-    assert len(outcomes) == 9
+    failed = [i for i, outcome in outcomes.items() if isinstance(outcome, ChatFailure)]
+    assert failed == [2, 3, 6, 7, 10, 11]
+    assert len(outcomes) == 12
+
+
+def test_a_proxy_does_not_stand_between_us_and_a_local_server(start, monkeypatch):
+    server = start()
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    (outcome,) = ask(ChatClient(endpoint(server.base_url, max_retries=0)), requests(1)).values()
+    assert isinstance(outcome, ChatReply)
 
 
 def test_dead_endpoint_is_one_line(start):

@@ -9,7 +9,7 @@ from condmis_jax.judges.prompts import PROMPTS, render
 
 def parts(prompt: str) -> tuple[str, str, str]:
     """The tag, the question and the answer, read the way a strict reader of tags would."""
-    tag = re.search(r"end in ([0-9a-f]{12,})\.", prompt)
+    tag = re.search(r"end in ([0-9a-f]{16})\.", prompt)
     assert tag
     t = tag[1]
     question = re.search(rf"<question-{t}>\n(.*?)\n</question-{t}>", prompt, re.DOTALL)
