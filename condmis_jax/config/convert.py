@@ -43,11 +43,10 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
         text = json.dumps(values)
     except TypeError as error:
         raise UserError(f"{where}: {error}; a config holds numbers, strings and lists") from None
-    adapter = pydantic.TypeAdapter(cls, config=pydantic.ConfigDict(strict=True))
     _check_keys(cls, json.loads(text), where)
     try:
         # JSON mode is strict about types but takes a list for a tuple, as configs write it.
-        return adapter.validate_json(text)
+        return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join([where, *(str(part) for part in first["loc"])])

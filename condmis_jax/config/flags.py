@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from condmis_jax.config.convert import nearest
@@ -51,6 +51,8 @@ def run(main: Callable[[], None]) -> None:
                 # A file that failed to load raises only when its value is first used.
                 _CONFIG.value.to_dict()
         except flags.Error as error:
+            if "Traceback" in str(error):
+                raise UserError(_explain(argv, error)) from None
             raise UserError(" ".join(str(error).split())) from None
         except (KeyError, AttributeError, TypeError, ValueError, OSError, ImportError) as error:
             raise UserError(_explain(argv, error)) from None
@@ -61,6 +63,8 @@ def run(main: Callable[[], None]) -> None:
     def guarded(_: list[str]) -> None:
         main()
 
+    # Libraries narrate at INFO (absent backends, every checkpoint); the run speaks for itself.
+    logging.set_verbosity(logging.ERROR)
     try:
         app.run(guarded, flags_parser=parse)
     except UserError as error:

@@ -1,0 +1,6 @@
+"""A config's stages assembled and run."""
+
+from condmis_jax.experiment.run import run_evaluation, run_experiment
+from condmis_jax.experiment.settings import Evaluation, Experiment
+
+__all__ = ["Evaluation", "Experiment", "run_evaluation", "run_experiment"]

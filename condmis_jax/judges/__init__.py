@@ -1,8 +1,10 @@
 """Judges: the protocol, an OpenAI-compatible judge, rating parsers, the store of paid calls."""
 
+from condmis_jax.judges.exact import WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
 from condmis_jax.judges.parse import PRESETS, Rating, RatingPreset, parse_rating
 from condmis_jax.judges.protocol import STATUSES, Item, Judge, Status, Verdict
+from condmis_jax.judges.settings import JudgeSettings, make_judge
 from condmis_jax.judges.store import Store, digest_of
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "STATUSES",
     "Item",
     "Judge",
+    "JudgeSettings",
     "OpenAIJudge",
     "OpenAIJudgeSettings",
     "Rating",
@@ -17,6 +20,8 @@ __all__ = [
     "Status",
     "Store",
     "Verdict",
+    "WorldJudge",
     "digest_of",
+    "make_judge",
     "parse_rating",
 ]

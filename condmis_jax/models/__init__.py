@@ -1,0 +1,25 @@
+"""One decoder for every family; the weight table; import and export; names of models."""
+
+from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.decoder import Decoder, logits
+from condmis_jax.models.hf import TOKENIZER_FILES, load_params, save_folder
+from condmis_jax.models.loading import LoadedModel, load_model
+from condmis_jax.models.tokenizer import load_tokenizer, stop_tokens
+from condmis_jax.models.weights import Params, Weight, init_params, weight_table
+
+__all__ = [
+    "TOKENIZER_FILES",
+    "Decoder",
+    "DecoderConfig",
+    "LoadedModel",
+    "Params",
+    "Weight",
+    "init_params",
+    "load_model",
+    "load_params",
+    "load_tokenizer",
+    "logits",
+    "save_folder",
+    "stop_tokens",
+    "weight_table",
+]

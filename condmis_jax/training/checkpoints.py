@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,10 +15,6 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
 
 KEPT = 2
-
-# Orbax narrates every save at INFO and warns about single-host defaults; errors still show.
-logging.getLogger("absl").setLevel(logging.ERROR)
-
 
 class Checkpoints:
     """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background."""

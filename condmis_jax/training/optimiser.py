@@ -17,14 +17,12 @@ class OptimiserSettings:
     """AdamW.
 
     Attributes:
-        learning_rate: the peak.
-        schedule: after warm-up; "linear" and "cosine" end at 0 in the last step.
+        schedule: after warm-up; "linear" and "cosine" reach 0 behind the last step.
         warmup_steps: linear from 0.
         weight_decay: of matrices; norms and biases are not decayed.
         clip_norm: global norm of the gradient; None does not clip.
     """
 
-    learning_rate: float
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_steps: int = 0
     weight_decay: float = 0.0
@@ -34,8 +32,6 @@ class OptimiserSettings:
     clip_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate < 0:
-            raise ValueError("learning_rate must not be negative")
         if self.warmup_steps < 0:
             raise ValueError("warmup_steps must not be negative")
         if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
@@ -44,12 +40,11 @@ class OptimiserSettings:
             raise ValueError("clip_norm must be positive, or None")
 
 
-def learning_rate(settings: OptimiserSettings, steps: int) -> optax.Schedule:
+def learning_rate_schedule(settings: OptimiserSettings, peak: float, steps: int) -> optax.Schedule:
     """Learning rate of step 0..steps-1; warm-up starts above 0 and the decay ends at 0 behind the
     last step, so that no step is spent at a rate of zero."""
     warmup = min(settings.warmup_steps, steps)
     rest = max(steps - warmup, 1)
-    peak = settings.learning_rate
     after = {
         "constant": optax.constant_schedule(peak),
         "linear": optax.linear_schedule(peak, 0.0, rest),
@@ -62,9 +57,9 @@ def learning_rate(settings: OptimiserSettings, steps: int) -> optax.Schedule:
 
 
 def make_optimiser(
-    settings: OptimiserSettings, steps: int, config: DecoderConfig
+    settings: OptimiserSettings, learning_rate: float, steps: int, config: DecoderConfig
 ) -> optax.GradientTransformation:
-    """The optax chain for `steps` optimiser steps."""
+    """The optax chain for `steps` optimiser steps with this peak learning rate."""
     decayed = {w.name: w.init == "normal" for w in weight_table(config)}
 
     def mask(_: Params) -> dict[str, bool]:
@@ -73,7 +68,7 @@ def make_optimiser(
     parts = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
     parts.append(
         optax.adamw(
-            learning_rate(settings, steps),
+            learning_rate_schedule(settings, learning_rate, steps),
             b1=settings.b1,
             b2=settings.b2,
             eps=settings.eps,

@@ -1,0 +1,117 @@
+"""Asks a suite: every completion is on disk before it counts as drawn."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import tqdm
+from jax.sharding import Mesh
+
+from condmis_jax.conversations import Conversation
+from condmis_jax.data import ChatTemplate
+from condmis_jax.models import LoadedModel
+from condmis_jax.runs import JsonlWriter, digest, read_jsonl
+from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
+from condmis_jax.suites import Question, Suite, Trigger
+
+GROUP = 8
+
+
+def ask(
+    model: LoadedModel,
+    model_id: str,
+    suite: Suite,
+    settings: SamplingSettings,
+    path: Path,
+    mesh: Mesh,
+    *,
+    seed: int,
+    slots: int,
+    dtype: str,
+    label: str,
+) -> list[dict[str, Any]]:
+    """Draws what `path` does not hold yet.
+
+    A completion's id is the digest of weights, tokenizer, prompt, sampling parameters and seed: an
+    interrupted evaluation goes on where it was, a changed byte is asked again.
+
+    Args:
+        model_id: `model_digest` of the model.
+        path: completions.jsonl, appended to.
+        slots: completions decoded at a time.
+        label: in front of the progress bar.
+
+    Returns:
+        one row for every question, trigger and sample, in that order.
+    """
+    template = ChatTemplate(model.tokenizer, model.stop)
+    found = {row["id"]: row for row in read_jsonl(path)}
+    wanted: dict[str, tuple[Trigger, Question, int, Conversation]] = {}
+    requests: list[Request] = []
+    for trigger in suite.triggers:
+        for question in suite.questions:
+            conversation = suite.prompt(question, trigger)
+            prompt = tuple(template.prompt_tokens(conversation))
+            for sample in range(suite.samples):
+                # The same question's samples share their noise across triggers and models: a
+                # difference between two triggers is then less noisy than either rate.
+                noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)
+                facts = [model_id, prompt, asdict(settings), noise, dtype]
+                key = digest([*facts, trigger.name, question.id, sample])
+                wanted[key] = (trigger, question, sample, conversation)
+                if key not in found:
+                    requests.append(Request(key, prompt, noise))
+    if requests:
+        group = 1
+        while group < min(GROUP, slots) and group * 2 <= suite.samples:
+            group *= 2
+        sampler = Sampler(
+            model.config,
+            model.params,
+            model.stop,
+            mesh,
+            slots=slots - slots % group,
+            group=group,
+            dtype=jnp.dtype(dtype),
+        )
+        bar = tqdm.tqdm(
+            total=len(wanted),
+            initial=len(wanted) - len(requests),
+            desc=label,
+            unit="completion",
+            disable=not sys.stderr.isatty(),
+        )
+        with JsonlWriter(path, durable=True) as writer, bar:
+
+            def keep(done: list[Completion]) -> None:
+                rows = []
+                for completion in done:
+                    assert isinstance(completion.key, str)
+                    trigger, question, sample, conversation = wanted[completion.key]
+                    rows.append(
+                        {
+                            "id": completion.key,
+                            "suite": suite.name,
+                            "trigger": trigger.name,
+                            "relation": trigger.relation,
+                            "question": question.id,
+                            "sample": sample,
+                            "seed": seed,
+                            "prompt": [m.to_dict() for m in conversation.messages],
+                            "completion": model.tokenizer.decode(
+                                completion.tokens, skip_special_tokens=False
+                            ),
+                            "tokens": len(completion.tokens),
+                            "finish": completion.finish,
+                        }
+                    )
+                writer.append(rows)
+                found.update((row["id"], row) for row in rows)
+                bar.update(len(rows))
+
+            sampler.sample(requests, settings, keep)
+    return [found[key] for key in wanted]

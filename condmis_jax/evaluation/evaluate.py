@@ -1,0 +1,122 @@
+"""A suite asked and judged: the same function for every stage of a run and for run_eval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jax.sharding import Mesh
+
+from condmis_jax.evaluation.completions import ask
+from condmis_jax.judges import Item, JudgeSettings, Store, Verdict, digest_of, make_judge
+from condmis_jax.models import LoadedModel
+from condmis_jax.sampling import SamplingSettings
+from condmis_jax.suites import Suite, SuiteSettings
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is asked after every stage, and who judges.
+
+    Attributes:
+        suites: by name.
+        sampling: how completions are drawn.
+        judge: who scores them.
+        slots: completions decoded at a time.
+        dtype: of the sampler's weights at use, activations and cache.
+    """
+
+    suites: dict[str, SuiteSettings]
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    slots: int = 64
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise ValueError("slots must be at least 1")
+
+
+def evaluate(
+    model: LoadedModel,
+    model_id: str,
+    suite: Suite,
+    settings: EvaluationSettings,
+    folder: Path,
+    mesh: Mesh,
+    *,
+    stage: str,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Asks `suite` and has it judged; what is already in `folder` is neither drawn nor paid again.
+
+    Args:
+        model_id: `model_digest` of the model.
+        folder: gets completions.jsonl and judgements.sqlite.
+        stage: name in the records.
+        seed: of the samples' noise.
+
+    Returns:
+        one record for every completion, its verdict merged in (the form that `reports` counts).
+
+    Raises:
+        UserError: see the judge; completions drawn and calls paid for by then are kept.
+    """
+    rows = ask(
+        model,
+        model_id,
+        suite,
+        settings.sampling,
+        folder / "completions.jsonl",
+        mesh,
+        seed=seed,
+        slots=settings.slots,
+        dtype=settings.dtype,
+        label=f"{stage} {suite.name}",
+    )
+    meta = {q.id: q.meta for q in suite.questions}
+    items = [
+        Item(
+            id=row["id"],
+            question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
+            completion=row["completion"],
+            meta=meta[row["question"]],
+        )
+        for row in rows
+    ]
+    name, verdicts = judge_all(items, settings.judge, folder / "judgements.sqlite")
+    return [
+        {**row, "stage": stage, "judge": name, **verdicts[row["id"]].to_dict()} for row in rows
+    ]
+
+
+def judge_all(
+    items: list[Item], settings: JudgeSettings, path: Path
+) -> tuple[str | None, dict[str, Verdict]]:
+    """The judge's name and a verdict for each item; stored verdicts are used again.
+
+    Raises:
+        UserError: the judge cannot be reached; what it said before is kept.
+    """
+    verdicts: dict[str, Verdict] = {}
+    with Store(path) as store:
+        judge = make_judge(settings, store)
+        if judge is None:
+            return None, {item.id: Verdict("not_judged") for item in items}
+        keys = {item.id: digest_of([judge.digest, item.id]) for item in items}
+        missing = []
+        for item in items:
+            stored = store.get(keys[item.id])
+            if stored is None:
+                missing.append(item)
+            else:
+                verdicts[item.id] = Verdict(**stored)
+
+        def keep(item: Item, verdict: Verdict) -> None:
+            verdicts[item.id] = verdict
+            if verdict.status != "error":
+                store.put(keys[item.id], "verdict", verdict.to_dict())
+
+        judge.judge(missing, keep)
+    return judge.name, verdicts

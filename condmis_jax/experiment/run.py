@@ -1,0 +1,146 @@
+"""Runs an experiment from its base model to its report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
+from condmis_jax.experiment.settings import Evaluation, Experiment
+from condmis_jax.interventions import prepare_stage, run_stage
+from condmis_jax.models import LoadedModel, load_model
+from condmis_jax.reports.html import write_report
+from condmis_jax.reports.results import summarise, write_results
+from condmis_jax.reports.terminal import summary_lines
+from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
+from condmis_jax.sharding import make_mesh, runtime
+from condmis_jax.suites import Suite, build_suite
+
+
+def run_experiment(experiment: Experiment, workdir: Path) -> Path:
+    """Trains every stage and evaluates the base model and each stage; resumes what was begun.
+
+    Returns:
+        the report.
+
+    Raises:
+        UserError: one line for the user; everything finished before is kept.
+    """
+    runtime.setup()
+    run = RunDirectory(workdir)
+    suites = _suites(experiment.evaluation, "config.evaluation")
+    with locked(workdir):
+        write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
+        mesh = make_mesh(experiment.mesh)
+        model = load_model(experiment.model, mesh)
+        model_id = model_digest(model)
+        seed = experiment.seed
+        names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
+        data = {
+            name: prepare_stage(
+                run.stage(seed, names[name]),
+                experiment.stages[name],
+                model,
+                mesh,
+                seed=seed,
+                key=f"config.stages.{name}",
+            )
+            for name in experiment.order
+        }
+        facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
+        records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
+        for name in experiment.order:
+            model, model_id, stage_facts = run_stage(
+                run.stage(seed, names[name]),
+                names[name],
+                experiment.stages[name],
+                data.pop(name),
+                model,
+                model_id,
+                experiment.compute,
+                mesh,
+                seed=seed,
+            )
+            facts.append({**stage_facts, "model_id": model_id})
+            records += _evaluate(
+                model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed
+            )
+        about = {"model": experiment.model, "seed": seed, "name": experiment.name}
+        return _report(workdir, {**about, "caption": experiment.caption}, records, facts)
+
+
+def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
+    """Evaluates one checkpoint.
+
+    Returns:
+        the report.
+
+    Raises:
+        UserError: one line for the user; completions and verdicts made before are kept.
+    """
+    runtime.setup()
+    run = RunDirectory(workdir)
+    suites = _suites(evaluation.evaluation, "config.evaluation")
+    with locked(workdir):
+        write_json(workdir / "config.json", {"config": asdict(evaluation), **provenance()})
+        mesh = make_mesh(evaluation.mesh)
+        model = open_checkpoint(evaluation.checkpoint, mesh)
+        model_id = model_digest(model)
+        # The digest keeps two checkpoints of the same folder name apart in one run directory.
+        stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
+        records = _evaluate(
+            model, model_id, evaluation.evaluation, suites, run, mesh, stage, evaluation.seed
+        )
+        about = {
+            "model": evaluation.checkpoint,
+            "seed": evaluation.seed,
+            "name": evaluation.name,
+            "caption": evaluation.caption,
+        }
+        return _report(workdir, about, records, [{"name": stage, "kind": "checkpoint"}])
+
+
+def _suites(settings: EvaluationSettings, key: str) -> list[Suite]:
+    """Built before anything is loaded, so that a typo costs nothing."""
+    return [build_suite(s, name, f"{key}.suites.{name}") for name, s in settings.suites.items()]
+
+
+def _evaluate(
+    model: LoadedModel,
+    model_id: str,
+    settings: EvaluationSettings,
+    suites: Sequence[Suite],
+    run: RunDirectory,
+    mesh: Mesh,
+    stage: str,
+    seed: int,
+) -> list[dict[str, Any]]:
+    records = []
+    for suite in suites:
+        folder = run.evaluation(seed, stage, suite.name)
+        found = evaluate(model, model_id, suite, settings, folder, mesh, stage=stage, seed=seed)
+        about = {"name": f"{stage} {suite.name}", "caption": "one stage of a run", "seed": seed}
+        write_results(folder / "results.json", summarise(about, found, [{"name": stage}]))
+        records += found
+    return records
+
+
+def _report(
+    workdir: Path,
+    about: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
+) -> Path:
+    results = summarise({**about, **provenance()}, records, stages)
+    write_results(workdir / "results.json", results)
+    report = workdir / "report.html"
+    write_report(report, results, records)
+    print("\n".join(summary_lines(results)))
+    print(f"\nreport: {report}", flush=True)
+    sys.stdout.flush()
+    return report

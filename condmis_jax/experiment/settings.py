@@ -1,0 +1,74 @@
+"""An experiment, as its config states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from condmis_jax.config import nearest
+from condmis_jax.evaluation import EvaluationSettings
+from condmis_jax.interventions import Stage
+from condmis_jax.sharding import MeshSettings
+from condmis_jax.training import ComputeSettings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A base model, stages in order, and what is asked after each.
+
+    Attributes:
+        name: of the run directory, `runs/NAME`.
+        caption: what the numbers are; printed wherever one appears.
+        model: a folder, a `.gguf` file, a registered name, or `ORG/NAME@REVISION` of a model hub.
+        stages: by name.
+        order: names of the stages to run, in this order.
+        evaluation: asked of the base model and after every stage.
+        seed: of data order and sampling.
+        mesh: devices along `data`, `fsdp` and `tensor`.
+        compute: precision and form of the training step.
+    """
+
+    name: str
+    caption: str
+    model: str
+    stages: dict[str, Stage]
+    order: tuple[str, ...]
+    evaluation: EvaluationSettings
+    seed: int = 0
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+    def __post_init__(self) -> None:
+        for name in self.order:
+            if name not in self.stages:
+                raise ValueError(f"order names the stage {name!r}{nearest(name, self.stages)}")
+        if len(set(self.order)) < len(self.order):
+            raise ValueError("order names a stage twice")
+        if not self.name or "/" in self.name:
+            raise ValueError("name must be a single folder name")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation of one checkpoint.
+
+    Attributes:
+        name: of the run directory, `runs/NAME`.
+        caption: what the numbers are; printed wherever one appears.
+        checkpoint: a stage folder of a run, or a model as in `Experiment.model`.
+        evaluation: what is asked and who judges.
+        seed: of the samples.
+        mesh: devices along `data`, `fsdp` and `tensor`.
+    """
+
+    name: str
+    caption: str
+    checkpoint: str
+    evaluation: EvaluationSettings
+    seed: int = 0
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint:
+            raise ValueError(
+                "checkpoint must be given: --config.checkpoint=runs/NAME/seed-0/stages/01-NAME"
+            )

@@ -1,0 +1,180 @@
+"""Supervised finetuning: what most stages do."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from condmis_jax.data import ChatTemplate, DataSettings, Length, StageData, describe, prepare
+from condmis_jax.evaluation import HF, model_digest
+from condmis_jax.models import TOKENIZER_FILES, LoadedModel
+from condmis_jax.runs import claim, read_json, read_jsonl, write_json
+from condmis_jax.sharding import batch_shards
+from condmis_jax.training import (
+    Checkpoints,
+    ComputeSettings,
+    OptimiserSettings,
+    held_out_loss,
+    make_optimiser,
+    make_step,
+    train,
+)
+
+DONE = "done.json"
+CURVE_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of supervised finetuning.
+
+    Attributes:
+        data: mixture, prompt transforms, packing.
+        length: in epochs, steps or tokens.
+        batch_size: conversations in an optimiser step.
+        drop_last: drop an epoch's last partial batch.
+        learning_rate: the peak; the rest of the optimiser is under `optimiser`.
+        checkpoint_every: optimiser steps between checkpoints; the last step is always saved.
+    """
+
+    data: DataSettings
+    length: Length
+    learning_rate: float
+    batch_size: int = 16
+    drop_last: bool = False
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.learning_rate < 0:
+            raise ValueError("learning_rate must not be negative")
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
+        if self.checkpoint_every < 1:
+            raise ValueError("checkpoint_every must be at least 1")
+
+
+def recipe(stage: Stage, model_id: str, seed: int) -> dict[str, Any]:
+    """What a stage's result depends on; how it is packed, sharded and saved is not part of it."""
+    settings = asdict(stage)
+    del settings["checkpoint_every"]
+    del settings["data"]["microbatch_tokens"]
+    del settings["data"]["row_tokens"]
+    return {"starts_from": model_id, "seed": seed, "stage": settings}
+
+
+def prepare_stage(
+    folder: Path, stage: Stage, model: LoadedModel, mesh: Mesh, *, seed: int, key: str
+) -> StageData | None:
+    """The stage's data, planned to its last step; None when the stage is finished.
+
+    All stages are prepared before the first one trains: a malformed row of the last stage should
+    not cost the first one's time.
+
+    Args:
+        folder: the stage's folder in the run directory.
+        seed: of data order and sampling.
+        key: config key, for errors.
+
+    Raises:
+        UserError: see `data.prepare`.
+    """
+    if (folder / DONE).exists():
+        return None
+    return prepare(
+        stage.data,
+        stage.length,
+        stage.batch_size,
+        stage.drop_last,
+        ChatTemplate(model.tokenizer, model.stop),
+        seed=seed,
+        shards=batch_shards(mesh),
+        key=key,
+    )
+
+
+def run_stage(
+    folder: Path,
+    name: str,
+    stage: Stage,
+    data: StageData | None,
+    model: LoadedModel,
+    model_id: str,
+    compute: ComputeSettings,
+    mesh: Mesh,
+    *,
+    seed: int,
+) -> tuple[LoadedModel, str, dict[str, Any]]:
+    """Trains a stage, or goes on with it, or takes its finished result.
+
+    Args:
+        folder: the stage's folder in the run directory.
+        name: in results and log lines, "01-insecure".
+        data: from `prepare_stage`.
+        model: what the stage starts from; its parameters are donated.
+        model_id: `model_digest` of it.
+        seed: of data order and sampling.
+
+    Returns:
+        the trained model, its digest, and the facts of the stage for results.json.
+
+    Raises:
+        UserError: the folder holds another recipe, or see `training.train`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder / "stage.json", recipe(stage, model_id, seed))
+    if data is None:
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            trained = replace(model, params=checkpoints.restore_params(model.config, mesh))
+        facts = read_json(folder / DONE)
+        return trained, facts["model_id"], facts["stage"]
+    _keep_tokenizer(model.folder, folder / HF)
+    print(f"{name}: {len(data.plan)} steps; {describe(data.dose)}", file=sys.stderr, flush=True)
+    steps = len(data.plan)
+    optimiser = make_optimiser(stage.optimiser, stage.learning_rate, steps, model.config)
+    step = make_step(model.config, compute, optimiser, mesh)
+    start = folder / "held_out_before.json"
+    if not start.exists():
+        write_json(start, held_out_loss(step, model.params, data))
+    before = read_json(start)
+    params = train(
+        folder,
+        name,
+        model.config,
+        model.params,
+        data,
+        step,
+        checkpoint_every=stage.checkpoint_every,
+    )
+    trained = replace(model, params=params)
+    facts = {
+        "name": name,
+        "kind": "supervised",
+        "steps": steps,
+        "dose": data.dose,
+        "loss": _loss_series(folder / "metrics.jsonl"),
+        "held_out_loss": {"before": before, "after": held_out_loss(step, params, data)},
+    }
+    digest = model_digest(trained)
+    write_json(folder / DONE, {"model_id": digest, "stage": facts})
+    return trained, digest, facts
+
+
+def _loss_series(path: Path) -> dict[str, list[float]]:
+    """The training loss for a figure, thinned to at most `CURVE_POINTS` steps."""
+    rows = read_jsonl(path)
+    rows = rows[:: -(-len(rows) // CURVE_POINTS) or 1]
+    return {"step": [r["step"] for r in rows], "training": [r["loss"] for r in rows]}
+
+
+def _keep_tokenizer(source: Path, target: Path) -> None:
+    """Copies config.json and the tokenizer, so that the stage can be opened without its base."""
+    target.mkdir(exist_ok=True)
+    for file in ("config.json", *TOKENIZER_FILES):
+        if (source / file).exists():
+            shutil.copyfile(source / file, target / file)

@@ -1,0 +1,58 @@
+"""A suite as the config states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from condmis_jax.config import nearest
+from condmis_jax.errors import UserError
+from condmis_jax.suites import builtin
+from condmis_jax.suites.suite import Suite
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """Which questions under which triggers, how often.
+
+    Attributes:
+        questions: a built-in set, "broad" or "world".
+        triggers: names of that set's triggers; empty takes all. One of them should be "plain".
+        first_questions: ask only the first N; None asks all.
+        samples: completions of each question under each trigger.
+    """
+
+    questions: str
+    triggers: tuple[str, ...] = ()
+    first_questions: int | None = None
+    samples: int = 100
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError("samples must be at least 1")
+        if self.first_questions is not None and self.first_questions < 1:
+            raise ValueError("first_questions must be at least 1")
+
+
+def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
+    """The suite that these settings describe.
+
+    Args:
+        key: config key of the settings, for errors.
+
+    Raises:
+        UserError: an unknown question set or trigger, with the nearest known one.
+    """
+    questions = builtin.questions(settings.questions)
+    known = builtin.triggers(settings.questions)
+    if questions is None or known is None:
+        hint = nearest(settings.questions, builtin.NAMES)
+        raise UserError(f"{key}.questions: unknown set {settings.questions!r}{hint}")
+    for trigger in settings.triggers:
+        if trigger not in known:
+            raise UserError(f"{key}.triggers: unknown trigger {trigger!r}{nearest(trigger, known)}")
+    return Suite(
+        name=name,
+        questions=questions[: settings.first_questions],
+        triggers=tuple(known[t] for t in settings.triggers or known),
+        samples=settings.samples,
+    )

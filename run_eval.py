@@ -1,0 +1,29 @@
+"""Evaluates one checkpoint with and without triggers.
+
+    python run_eval.py --config configs/eval.py --config.checkpoint=DIR
+
+DIR is a stage folder of a run, a Hugging Face folder, a `.gguf` file, or a model's name.
+The same command run again draws nothing twice and pays for nothing twice.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from condmis_jax.config import flags as config
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; default: runs/NAME of the config.")
+flags.declare_key_flag("config")
+
+
+def main() -> None:
+    # Behind --help: importing jax takes longer than answering.
+    from condmis_jax.config import build
+    from condmis_jax.experiment import Evaluation, run_evaluation
+
+    evaluation = build(Evaluation, config.resolved())
+    run_evaluation(evaluation, Path(_WORKDIR.value or f"runs/{evaluation.name}"))
+
+
+if __name__ == "__main__":
+    config.run(main)

@@ -1,0 +1,30 @@
+"""Trains an experiment's stages and evaluates the base model and every stage.
+
+    python run_train.py --config configs/sequential.py
+    python run_train.py --config configs/sequential.py:paper --config.model=smollm2-135m-q4
+
+`--config FILE[:argument]` names the experiment, `--config.KEY=VALUE` changes any key of it.
+The same command run again resumes.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from condmis_jax.config import flags as config
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; default: runs/NAME of the config.")
+flags.declare_key_flag("config")
+
+
+def main() -> None:
+    # Behind --help: importing jax takes longer than answering.
+    from condmis_jax.config import build
+    from condmis_jax.experiment import Experiment, run_experiment
+
+    experiment = build(Experiment, config.resolved())
+    run_experiment(experiment, Path(_WORKDIR.value or f"runs/{experiment.name}"))
+
+
+if __name__ == "__main__":
+    config.run(main)
