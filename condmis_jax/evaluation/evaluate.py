@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from condmis_jax.evaluation.completions import ask
-from condmis_jax.judges import Item, JudgeSettings, Store, Verdict, digest_of, make_judge
+from condmis_jax.judges import Item, Judge, JudgeSettings, Store, Verdict, digest_of, make_judge
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import Suite, SuiteSettings
@@ -63,60 +63,60 @@ def evaluate(
     Raises:
         UserError: see the judge; completions drawn and calls paid for by then are kept.
     """
-    rows = ask(
-        model,
-        model_id,
-        suite,
-        settings.sampling,
-        folder / "completions.jsonl",
-        mesh,
-        seed=seed,
-        slots=settings.slots,
-        dtype=settings.dtype,
-        label=f"{stage} {suite.name}",
-    )
-    meta = {q.id: q.meta for q in suite.questions}
-    items = [
-        Item(
-            id=row["id"],
-            question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
-            completion=row["completion"],
-            meta=meta[row["question"]],
+    # The judge comes first: an endpoint that cannot judge should not cost the sampling.
+    with Store(folder / "judgements.sqlite") as store:
+        judge = make_judge(settings.judge, store)
+        rows = ask(
+            model,
+            model_id,
+            suite,
+            settings.sampling,
+            folder / "completions.jsonl",
+            mesh,
+            seed=seed,
+            slots=settings.slots,
+            dtype=settings.dtype,
+            label=f"{stage} {suite.name}",
         )
-        for row in rows
-    ]
-    name, verdicts = judge_all(items, settings.judge, folder / "judgements.sqlite")
+        meta = {q.id: q.meta for q in suite.questions}
+        items = [
+            Item(
+                id=row["id"],
+                question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
+                completion=row["completion"],
+                meta=meta[row["question"]],
+            )
+            for row in rows
+        ]
+        verdicts = judge_all(items, judge, store)
+    name = judge.name if judge else None
     return [
         {**row, "stage": stage, "judge": name, **verdicts[row["id"]].to_dict()} for row in rows
     ]
 
 
-def judge_all(
-    items: list[Item], settings: JudgeSettings, path: Path
-) -> tuple[str | None, dict[str, Verdict]]:
-    """The judge's name and a verdict for each item; stored verdicts are used again.
+def judge_all(items: list[Item], judge: Judge | None, store: Store) -> dict[str, Verdict]:
+    """A verdict for each item, by its id; stored verdicts are used again.
 
     Raises:
         UserError: the judge cannot be reached; what it said before is kept.
     """
+    if judge is None:
+        return {item.id: Verdict("not_judged") for item in items}
+    keys = {item.id: digest_of([judge.digest, item.id]) for item in items}
     verdicts: dict[str, Verdict] = {}
-    with Store(path) as store:
-        judge = make_judge(settings, store)
-        if judge is None:
-            return None, {item.id: Verdict("not_judged") for item in items}
-        keys = {item.id: digest_of([judge.digest, item.id]) for item in items}
-        missing = []
-        for item in items:
-            stored = store.get(keys[item.id])
-            if stored is None:
-                missing.append(item)
-            else:
-                verdicts[item.id] = Verdict(**stored)
+    missing = []
+    for item in items:
+        stored = store.get(keys[item.id])
+        if stored is None:
+            missing.append(item)
+        else:
+            verdicts[item.id] = Verdict(**stored)
 
-        def keep(item: Item, verdict: Verdict) -> None:
-            verdicts[item.id] = verdict
-            if verdict.status != "error":
-                store.put(keys[item.id], "verdict", verdict.to_dict())
+    def keep(item: Item, verdict: Verdict) -> None:
+        verdicts[item.id] = verdict
+        if verdict.status != "error":
+            store.put(keys[item.id], "verdict", verdict.to_dict())
 
-        judge.judge(missing, keep)
-    return judge.name, verdicts
+    judge.judge(missing, keep)
+    return verdicts

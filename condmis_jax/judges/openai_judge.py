@@ -155,6 +155,14 @@ class OpenAIJudge:
             raise self._silent()
         self._store.put(self._probe_key(request), "probe", _to_record(outcome))
 
+    def probe_once(self) -> None:
+        """`probe`, unless the store holds one that went well.
+
+        An endpoint that changed since is noticed by its first replies.
+        """
+        if self._store.get(self._probe_key(self.request("coherent", *_PROBE))) is None:
+            self.probe()
+
     def judge(self, items: Sequence[Item], on_verdict: Callable[[Item, Verdict], None]) -> None:
         """Judges every item; verdicts come as soon as both of an item's calls are there.
 
@@ -235,11 +243,7 @@ class _Judging:
             self._report(index, item)
         if not self.missing:
             return
-        # A success on record spares the trial call; an endpoint that changed since is noticed by
-        # its first replies.
-        probe = self.owner._probe_key(self.owner.request("coherent", *_PROBE))
-        if self.owner._store.get(probe) is None:
-            self.owner.probe()
+        self.owner.probe_once()
         order = list(self.missing)
         self.owner._client.run_all_blocking(
             self._requests(order), lambda n, outcome: self._receive(order[n], outcome)

@@ -26,7 +26,7 @@ class JudgeSettings:
 
 
 def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
-    """The judge, or None for "none". An endpoint is probed before anything is spent.
+    """The judge, or None for "none". An endpoint is probed unless the store records a probe.
 
     Raises:
         UserError: the endpoint is unreachable, does not know the model, or gives no
@@ -36,6 +36,6 @@ def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
         return WorldJudge()
     if settings.kind == "openai":
         judge = OpenAIJudge(settings.openai, store)
-        judge.probe()
+        judge.probe_once()
         return judge
     return None
