@@ -26,6 +26,7 @@ from condmis_jax.training import (
 )
 
 DONE = "done.json"
+RECIPE = "stage.json"
 CURVE_POINTS = 400
 
 
@@ -82,8 +83,12 @@ def prepare_stage(
         key: config key, for errors.
 
     Raises:
-        UserError: see `data.prepare`.
+        UserError: the folder holds another recipe, or see `data.prepare`.
     """
+    if (folder / RECIPE).exists():
+        # What the stage starts from is known only when it starts; all else can be compared now.
+        before = read_json(folder / RECIPE)["starts_from"]
+        claim(folder / RECIPE, recipe(stage, before, seed))
     if (folder / DONE).exists():
         return None
     return prepare(
@@ -127,12 +132,13 @@ def run_stage(
         UserError: the folder holds another recipe, or see `training.train`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder / "stage.json", recipe(stage, model_id, seed))
+    claim(folder / RECIPE, recipe(stage, model_id, seed))
     if data is None:
         with Checkpoints(folder / "checkpoints") as checkpoints:
             trained = replace(model, params=checkpoints.restore_params(model.config, mesh))
         facts = read_json(folder / DONE)
         return trained, facts["model_id"], facts["stage"]
+    claim(folder / "data.json", data.fingerprint)
     _keep_tokenizer(model.folder, folder / HF)
     print(f"{name}: {len(data.plan)} steps; {describe(data.dose)}", file=sys.stderr, flush=True)
     steps = len(data.plan)
