@@ -35,7 +35,6 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
     run = RunDirectory(workdir)
     suites = _suites(experiment.evaluation, "config.evaluation")
     with locked(workdir):
-        write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
         mesh = make_mesh(experiment.mesh)
         model = load_model(experiment.model, mesh)
         model_id = model_digest(model)
@@ -52,6 +51,8 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
             )
             for name in experiment.order
         }
+        # After all that can refuse the config: the file describes what the folder holds.
+        write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
         for name in experiment.order:
@@ -87,9 +88,9 @@ def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
     run = RunDirectory(workdir)
     suites = _suites(evaluation.evaluation, "config.evaluation")
     with locked(workdir):
-        write_json(workdir / "config.json", {"config": asdict(evaluation), **provenance()})
         mesh = make_mesh(evaluation.mesh)
         model = open_checkpoint(evaluation.checkpoint, mesh)
+        write_json(workdir / "config.json", {"config": asdict(evaluation), **provenance()})
         model_id = model_digest(model)
         # The digest keeps two checkpoints of the same folder name apart in one run directory.
         stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
