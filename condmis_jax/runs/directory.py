@@ -49,11 +49,16 @@ def locked(root: Path) -> Iterator[None]:
     The lock is the kernel's, so a killed process leaves none behind.
 
     Raises:
-        UserError: another process holds it; names its pid.
+        UserError: another process holds it, named by its pid, or the folder cannot be made.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / ".lock"
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{root}: cannot be used as a run directory ({error.strerror}); give another --workdir"
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
