@@ -40,9 +40,11 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     import pydantic
 
     try:
-        text = json.dumps(values)
-    except TypeError as error:
-        raise UserError(f"{where}: {error}; a config holds numbers, strings and lists") from None
+        text = json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{where}: {error}; a config holds finite numbers, strings and lists"
+        ) from None
     _check_keys(cls, json.loads(text), where)
     try:
         # JSON mode is strict about types but takes a list for a tuple, as configs write it.
