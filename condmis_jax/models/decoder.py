@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, segment_attention
+from condmis_jax.models.layers import hidden_states, packed
 from condmis_jax.models.weights import Params, unembedding
 
 
@@ -54,5 +54,5 @@ def logits(
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     if segments is None:
         segments = jnp.ones_like(tokens)
-    x, _ = hidden_states(config, params, tokens, positions, segment_attention(segments))
+    x, _ = hidden_states(config, params, tokens, positions, packed(segments))
     return jnp.einsum("BTD,VD->BTV", x, unembedding(params), preferred_element_type=jnp.float32)

@@ -13,11 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from condmis_jax.models.attention import segment_attention
 from condmis_jax.models.config import DecoderConfig
 
-NEG = -1e30  # masked scores; finite, so that a row without any key gives no NaN
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
-QUERY_BLOCK = 128
 
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
 # The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
@@ -47,46 +46,13 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """Grouped-query attention.
-
-    Args:
-        q: [B, T, N, H]; k, v: [B, S, K, H].
-        mask: [B, T, S] bool, True where a query may look.
-
-    Returns:
-        [B, T, N, H].
-    """
-    B, T, N, H = q.shape
-    K = k.shape[2]
-    q = q.reshape(B, T, K, N // K, H)
-    scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * H**-0.5, NEG)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v).reshape(B, T, N, H)
-
-
-def segment_attention(segments: jax.Array) -> Attend:
-    """Causal attention within segments of packed rows; segments is [B, T], 0 is padding.
-
-    Queries go block by block and look no further than their own block's end, which halves the
-    scores that exist; each block is recomputed in the backward pass, so none of them is stored.
-    """
-    T = segments.shape[1]
-    index = jnp.arange(T)
+def packed(segments: jax.Array) -> Attend:
+    """Attention of packed rows [B, T] without a cache; segment 0 is padding."""
 
     def attend(
         q: jax.Array, k: jax.Array, v: jax.Array, _: jax.Array | int, cache: Any
     ) -> tuple[jax.Array, Any]:
-        out = []
-        for start in range(0, T, QUERY_BLOCK):
-            end = min(start + QUERY_BLOCK, T)
-            mask = (segments[:, start:end, None] == segments[:, None, :end]) & (
-                index[start:end, None] >= index[None, :end]
-            )
-            block = jax.checkpoint(attention) if T > QUERY_BLOCK else attention
-            out.append(block(q[:, start:end], k[:, :end], v[:, :end], mask))
-        return (out[0] if len(out) == 1 else jnp.concatenate(out, axis=1)), cache
+        return segment_attention(q, k, v, segments), cache
 
     return attend
 

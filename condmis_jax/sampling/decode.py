@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import NEG, attention, hidden_states
+from condmis_jax.models.attention import NEG, segment_attention
+from condmis_jax.models.layers import hidden_states
 from condmis_jax.models.weights import Params, unembedding
 from condmis_jax.sharding import BATCH
 from condmis_jax.sampling.noise import SamplingSettings, choose
@@ -125,7 +126,7 @@ def make_programs(
         params: Params, cache: Cache, slots: Slots, group: Any, tokens: jax.Array, length: Any
     ) -> tuple[Cache, Slots]:
         index = jnp.arange(S)
-        mask = (index[:, None] >= index[None, :])[None]
+        one_segment = jnp.ones((1, S), jnp.int32)
 
         def attend(q: Any, k: Any, v: Any, layer: Any, kv: Any) -> tuple[jax.Array, Any]:
             at = (layer, group, 0, 0, 0)
@@ -133,7 +134,7 @@ def make_programs(
                 jax.lax.dynamic_update_slice(old, new[None], at)
                 for old, new in zip(kv, (k, v), strict=True)
             )
-            return attention(q, k, v, mask), kv
+            return segment_attention(q, k, v, one_segment), kv
 
         x, (prompt_k, prompt_v) = hidden_states(
             config, params, tokens, index[None], attend, cache[:2], dtype=dtype

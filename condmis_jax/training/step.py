@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, segment_attention
+from condmis_jax.models.layers import hidden_states, packed
 from condmis_jax.models.weights import Params, shardings, unembedding, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.training.loss import completion_loss, flatten_rows
@@ -45,7 +45,7 @@ def batch_loss(
         params,
         batch["tokens"],
         batch["positions"],
-        segment_attention(batch["segments"]),
+        packed(batch["segments"]),
         dtype=jnp.dtype(compute.dtype),
         scan=compute.scan_layers,
         remat=compute.remat,
