@@ -31,6 +31,8 @@ class SuiteSettings:
             raise ValueError("samples must be at least 1")
         if self.first_questions is not None and self.first_questions < 1:
             raise ValueError("first_questions must be at least 1")
+        if len(set(self.triggers)) < len(self.triggers):
+            raise ValueError("triggers names one twice")
 
 
 def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
