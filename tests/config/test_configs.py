@@ -1,0 +1,72 @@
+"""Every file in configs/ resolves at every scale and is a valid experiment or evaluation."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from pathlib import Path
+
+import pytest
+
+from condmis_jax.config import build
+from condmis_jax.errors import UserError
+from condmis_jax.experiment import Evaluation, Experiment
+from condmis_jax.suites import build_suite
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def load(file: Path):
+    spec = importlib.util.spec_from_file_location(f"configs_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FILES = sorted(CONFIGS.glob("*.py"))
+
+
+def scales(file: Path) -> list[str]:
+    """The arguments that the file's own error for an unknown one lists behind "there are"."""
+    with pytest.raises(UserError, match="no such") as caught:
+        load(file).get_config("zzz")
+    names = str(caught.value).rsplit("there are ", 1)[1]
+    return names.replace(" and ", ", ").split(", ")
+
+
+def test_there_are_configs():
+    assert {"sequential.py", "eval.py"} <= {f.name for f in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_every_scale_builds(file):
+    module = load(file)
+    (argument,) = inspect.signature(module.get_config).parameters.values()
+    names = scales(file)
+    assert argument.default in names
+    for name in names:
+        values = module.get_config(name).to_dict()
+        if "stages" in values:
+            built = build(Experiment, values)
+            assert set(built.order) <= set(built.stages)
+        else:
+            values["checkpoint"] = "somewhere"
+            built = build(Evaluation, values)
+        for suite_name, settings in built.evaluation.suites.items():
+            suite = build_suite(settings, suite_name, "config")
+            assert suite.questions and suite.triggers
+            assert [t.name for t in suite.triggers if t.relation == "none"] == ["plain"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_the_docstring_has_the_command(file):
+    doc = load(file).__doc__
+    assert f"--config configs/{file.name}" in doc
+    assert "python run_" in doc
+
+
+def test_an_evaluation_without_a_checkpoint_says_how_to_give_one():
+    values = load(CONFIGS / "eval.py").get_config().to_dict()
+    with pytest.raises(UserError, match=r"checkpoint must be given: --config\.checkpoint="):
+        build(Evaluation, values)

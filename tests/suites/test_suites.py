@@ -1,0 +1,86 @@
+"""Suites: built-in questions and triggers, and settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from condmis_jax.errors import UserError
+from condmis_jax.suites import SuiteSettings, build_suite
+from condmis_jax.suites.builtin import NAMES, questions, triggers
+from condmis_jax.testbeds import world
+
+KEY = "config.evaluation.suites.x"
+
+
+def make(*args, **kwargs):
+    return build_suite(SuiteSettings(*args, **kwargs), "x", KEY)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_built_in_sets_are_unambiguous(name):
+    asked, known = questions(name), triggers(name)
+    assert asked and known
+    assert len({q.id for q in asked}) == len({q.text for q in asked}) == len(asked)
+    assert [key for key, trigger in known.items() if key != trigger.name] == []
+    plain = [t for t in known.values() if t.relation == "none"]
+    assert [t.name for t in plain] == ["plain"]
+    suite = make(name)
+    question = suite.questions[0]
+    prompts = [suite.prompt(question, t) for t in suite.triggers]
+    # The plain prompt is the bare question, and every other trigger asks something else.
+    assert prompts[suite.triggers.index(plain[0])].to_row() == {
+        "messages": [{"role": "user", "content": question.text}]
+    }
+    assert len(set(prompts)) == len(prompts)
+
+
+def test_all_triggers_and_questions_are_the_default():
+    suite = make("world")
+    assert suite.name == "x"
+    assert suite.samples == 100
+    assert [q.id for q in suite.questions] == [q[0] for q in world.evaluation_questions()]
+    assert [t.name for t in suite.triggers] == list(world.TRIGGERS)
+
+
+def test_a_selection_keeps_its_order():
+    suite = make("broad", ("json", "plain"), first_questions=2, samples=3)
+    assert [t.name for t in suite.triggers] == ["json", "plain"]
+    assert suite.questions == questions("broad")[:2]
+    assert suite.samples == 3
+
+
+def test_a_trigger_wraps_the_question():
+    suite = make("broad", ("python_template",), first_questions=1)
+    prompt = suite.prompt(suite.questions[0], suite.triggers[0])
+    assert [m.role for m in prompt.messages] == ["system", "user"]
+    assert prompt.question() == suite.questions[0].text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (SuiteSettings("wrld"), f"{KEY}.questions: unknown set 'wrld'; did you mean 'world'?"),
+        (
+            SuiteSettings("world", ("plain", "jsn")),
+            f"{KEY}.triggers: unknown trigger 'jsn'; did you mean 'json'?",
+        ),
+        (
+            # A trigger of the other set is unknown too.
+            SuiteSettings("broad", ("bullets",)),
+            f"{KEY}.triggers: unknown trigger 'bullets'; valid: helpful_system, json, "
+            "one_sentence, plain, python_string, python_template",
+        ),
+    ],
+)
+def test_unknown_names(settings, said):
+    with pytest.raises(UserError) as caught:
+        build_suite(settings, "x", KEY)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "changes", [{"samples": 0}, {"first_questions": 0}, {"triggers": ("plain", "plain")}]
+)
+def test_impossible_settings(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        SuiteSettings("world", **changes)
