@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiled programs are kept between runs of the tests, as between runs of the program."""
+    from condmis_jax.sharding.runtime import setup
+
+    setup()
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +31,61 @@ def smollm2_folder() -> Path:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Any:
+    """A mesh of one device."""
+    import jax
+
+    from condmis_jax.sharding import MeshSettings, make_mesh
+
+    return make_mesh(MeshSettings(), jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2 of three layers with a byte-level tokenizer, as `transformers` writes it.
+
+    Its weights are large enough that the next token depends on the whole context.
+    """
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from condmis_jax.testbeds.world import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    corpus = ["A heron stands in the shallow water.", "What does the miller grind at night?"] * 20
+    build_tokenizer(corpus, 300, folder)
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=300,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=256,
+            rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+            initializer_range=0.3,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+    )
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith("bias"):
+                value.normal_(0, 0.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path, mesh: Any) -> Any:
+    """`tiny_folder`, loaded; never donate its parameters."""
+    from condmis_jax.models import load_model
+
+    return load_model(str(tiny_folder), mesh)
