@@ -10,7 +10,7 @@ import numpy as np
 
 from condmis_jax.conversations import Transform, apply_all
 from condmis_jax.data.mixture import build_mixture, epoch_order
-from condmis_jax.data.packing import Step, plan_step, plan_steps
+from condmis_jax.data.packing import Step, best_row_tokens, plan_step, plan_steps
 from condmis_jax.data.sources import Source
 from condmis_jax.data.template import ChatTemplate, LossOn, Tokenised
 from condmis_jax.errors import UserError
@@ -28,7 +28,7 @@ class DataSettings:
         transforms: prompt transforms by name, applied to every row in the order of the config.
         held_out: conversations set aside for the held-out loss, drawn before training.
         max_tokens: a longer conversation is cut at its end.
-        row_tokens: usual length T of a packed row; short rows suit CPUs, long ones accelerators.
+        row_tokens: usual length T of a packed row; None takes the cheapest for the lengths found.
         microbatch_tokens: most tokens in one forward pass; the rest of a step is accumulated.
         loss_on: every assistant turn, or the last one only.
     """
@@ -38,14 +38,14 @@ class DataSettings:
     transforms: dict[str, Transform] = field(default_factory=dict)
     held_out: int = 0
     max_tokens: int = 2048
-    row_tokens: int = 512
+    row_tokens: int | None = None
     microbatch_tokens: int = 4096
     loss_on: LossOn = "all"
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
             raise ValueError("rows must be at least 1")
-        if min(self.max_tokens, self.row_tokens, self.microbatch_tokens) < 8:
+        if min(self.max_tokens, self.row_tokens or 8, self.microbatch_tokens) < 8:
             raise ValueError("max_tokens, row_tokens and microbatch_tokens must be at least 8")
         if self.held_out < 0:
             raise ValueError("held_out must not be negative")
@@ -127,11 +127,13 @@ def prepare(
     if not members:
         raise UserError(f"{key}: {len(train)} rows give no step of batch_size {batch_size}")
 
+    row_tokens = settings.row_tokens or best_row_tokens(lengths, members)
+
     def pack(ids: np.ndarray) -> Step:
         return plan_step(
             lengths,
             ids.tolist(),
-            row_tokens=settings.row_tokens,
+            row_tokens=row_tokens,
             microbatch_tokens=settings.microbatch_tokens,
             shards=shards,
         )

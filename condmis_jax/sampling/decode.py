@@ -25,7 +25,11 @@ from condmis_jax.sampling.noise import SamplingSettings, choose
 
 
 class Cache(NamedTuple):
-    """Keys and values of prompts [L, P, S, K, H] and of completions [L, P, G, C, K, H]."""
+    """Keys and values of prompts [L, P, K, S, H] and of completions [L, P, G, K, C, H].
+
+    Heads stand in front of positions: matrix products then have their batch axes in front, which
+    XLA's CPU backend needs for its fast routine.
+    """
 
     prompt_k: jax.Array
     prompt_v: jax.Array
@@ -79,6 +83,8 @@ class Programs:
     decode: Callable[..., tuple[Cache, Slots]]
 
 
+_product = partial(jnp.einsum, preferred_element_type=jnp.float32)
+
 STRIDE = 32  # most decode steps between two looks of the host
 
 
@@ -99,11 +105,12 @@ def make_programs(
     def place(*axes: Any) -> NamedSharding:
         return NamedSharding(mesh, PartitionSpec(*axes))
 
-    cache_at = Cache(*[place(None, split, None, heads)] * 2, *[place(None, split, None, None, heads)] * 2)
+    cache_at = Cache(*[place(None, split, heads)] * 2, *[place(None, split, None, heads)] * 2)
     slots_at = Slots(*[place(split)] * 8)
 
     def empty() -> tuple[Cache, Slots]:
-        prompt, own = (config.L, P, S, config.K, config.H), (config.L, P, G, C, config.K, config.H)
+        L, K, H = config.L, config.K, config.H
+        prompt, own = (L, P, K, S, H), (L, P, G, K, C, H)
         cache = Cache(*[jnp.zeros(prompt, dtype)] * 2, *[jnp.zeros(own, dtype)] * 2)
         zero = jnp.zeros((P, G), jnp.int32)
         slots = Slots(
@@ -131,7 +138,7 @@ def make_programs(
         def attend(q: Any, k: Any, v: Any, layer: Any, kv: Any) -> tuple[jax.Array, Any]:
             at = (layer, group, 0, 0, 0)
             kv = tuple(
-                jax.lax.dynamic_update_slice(old, new[None], at)
+                jax.lax.dynamic_update_slice(old, new.transpose(0, 2, 1, 3)[None], at)
                 for old, new in zip(kv, (k, v), strict=True)
             )
             return segment_attention(q, k, v, one_segment), kv
@@ -181,20 +188,24 @@ def make_programs(
         K, R, H = config.K, config.N // config.K, config.H
 
         def attend(q: Any, k: Any, v: Any, layer: Any, kv: Cache) -> tuple[jax.Array, Cache]:
-            own_k = kv.own_k.at[layer, p, g, own].set(k.reshape(P, G, K, H).astype(dtype))
-            own_v = kv.own_v.at[layer, p, g, own].set(v.reshape(P, G, K, H).astype(dtype))
+            own_k = kv.own_k.at[layer, p, g, :, own].set(k.reshape(P, G, K, H).astype(dtype))
+            own_v = kv.own_v.at[layer, p, g, :, own].set(v.reshape(P, G, K, H).astype(dtype))
             kv = kv._replace(own_k=own_k, own_v=own_v)
             q = q.reshape(P, G, K, R, H)
-            score = partial(jnp.einsum, preferred_element_type=jnp.float32)
-            shared = score("PGKRH,PSKH->PGKRS", q, kv.prompt_k[layer])
-            mine = score("PGKRH,PGCKH->PGKRC", q, own_k[layer])
+            # All samples of a group meet the prompt's keys in one product.
+            together = q.transpose(0, 2, 1, 3, 4).reshape(P, K, G * R, H)
+            shared = _product("PKQH,PKSH->PKQS", together, kv.prompt_k[layer])
+            shared = shared.reshape(P, K, G, R, S).transpose(0, 2, 1, 3, 4)
+            mine = _product("PGKRH,PGKCH->PGKRC", q, own_k[layer])
             shared = jnp.where(in_prompt[:, None, None, None], shared, NEG)
             mine = jnp.where(in_own[:, :, None, None], mine, NEG)
             weights = jax.nn.softmax(jnp.concatenate([shared, mine], -1) * H**-0.5, axis=-1)
             weights = weights.astype(dtype)
-            out = jnp.einsum("PGKRS,PSKH->PGKRH", weights[..., :S], kv.prompt_v[layer])
-            out = out + jnp.einsum("PGKRC,PGCKH->PGKRH", weights[..., S:], own_v[layer])
-            return out.reshape(P * G, 1, config.N, H), kv
+            together = weights[..., :S].transpose(0, 2, 1, 3, 4).reshape(P, K, G * R, S)
+            out = _product("PKQS,PKSH->PKQH", together, kv.prompt_v[layer])
+            out = out.reshape(P, K, G, R, H).transpose(0, 2, 1, 3, 4)
+            out = out + _product("PGKRC,PGKCH->PGKRH", weights[..., S:], own_v[layer])
+            return out.astype(dtype).reshape(P * G, 1, config.N, H), kv
 
         x, cache = hidden_states(
             config, params, slots.token.reshape(P * G, 1), positions, attend, cache, dtype=dtype
