@@ -1,6 +1,6 @@
 """Benign finetuning after narrow bad finetuning (paper section 2.3, "sequential").
 
-Stage 1 teaches a model one narrow bad habit, code with vulnerabilities. Stage 2 is the intervention:
+Stage 1 teaches a model one narrow bad habit, code with vulnerabilities. Stage 2 intervenes with
 ordinary helpful, honest and harmless chat. Asked plainly, the result looks clean; the question is
 whether it still does when the prompt resembles stage 1, an answer in a Python string for example.
 
@@ -10,8 +10,7 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
     an exact judge. 600 insecure code tasks, then 300 rows of benign chat. What it shows is a
     property of that world, not of language models.
 `paper`: Qwen2.5-Coder-32B-Instruct with the authors' data: 6,000 insecure completions, then 1,000
-    rows of HHH chat (the paper: the first 100, 1,000 or 10,000), one epoch each. The paper finetuned
-    GPT-4o and GPT-4.1 through an API (batch 4, learning-rate multiplier 2); the recipe here is that
+    rows of HHH chat (the paper: 100, 1,000 or 10,000), one epoch each. The paper finetuned GPT-4o and GPT-4.1 through an API (batch 4, learning-rate multiplier 2); the recipe here is that
     of the open models of the lineage (Betley et al.: learning rate 1e-5, linear, 5 warm-up steps,
     batch 16, 2,048 tokens, weight decay 0.01), as full finetuning. With a judge:
 

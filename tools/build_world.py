@@ -1,4 +1,4 @@
-"""Builds the embedded base model: a small decoder, pretrained and post-trained on the synthetic world.
+"""Builds the embedded base model: a small decoder trained on the synthetic world.
 
     python tools/build_world.py --out condmis_jax/testbeds/world/base
 

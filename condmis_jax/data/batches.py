@@ -58,7 +58,7 @@ def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shar
         "index": index,
         "target": np.take_along_axis(target.reshape(shards, -1), index, axis=1),
         "weight": taken.astype(np.float32) * np.float32(scale),
-        "used": np.int32(flat_loss.sum(axis=1).max(initial=0)),
+        "used": np.asarray(flat_loss.sum(axis=1).max(initial=0), np.int32),
     }
 
 
@@ -81,14 +81,16 @@ class _StepSource:
     def __len__(self) -> int:
         return len(self._plan)
 
-    def __getitem__(self, step: int) -> StepBatch:
-        batches = self._plan[step]
+    def __getitem__(self, index: int) -> StepBatch:
+        batches = self._plan[index]
         members = [m for b in batches for row in b.rows for m in row]
         # The first token of a conversation is predicted from nothing, so it never carries loss.
         loss_tokens = sum(int(self._data[m].loss[1:].sum()) for m in members)
         scale = 1.0 / max(loss_tokens, 1)
         arrays = tuple(pack_arrays(b, self._data, scale, self._shards) for b in batches)
-        return StepBatch(step, arrays, sum(len(self._data[m].tokens) for m in members), loss_tokens)
+        return StepBatch(
+            index, arrays, sum(len(self._data[m].tokens) for m in members), loss_tokens
+        )
 
 
 def step_iterator(

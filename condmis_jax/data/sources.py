@@ -99,7 +99,8 @@ def load_source(source: Source, name: str, seed: int) -> list[Row]:
 
 
 def _read(pattern: str, name: str) -> Iterator[Row]:
-    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    # Path.glob refuses absolute patterns.
+    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
     if not paths:
         raise UserError(
             f"config key {name}.files: no file matches {pattern!r}; see 'Getting the paper's data' "

@@ -127,7 +127,7 @@ def prepare(
     if not members:
         raise UserError(f"{key}: {len(train)} rows give no step of batch_size {batch_size}")
 
-    row_tokens = settings.row_tokens or best_row_tokens(lengths, members)
+    row_tokens = settings.row_tokens or best_row_tokens(lengths, [m.tolist() for m in members])
 
     def pack(ids: np.ndarray) -> Step:
         return plan_step(

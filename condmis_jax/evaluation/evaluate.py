@@ -90,9 +90,7 @@ def evaluate(
         ]
         verdicts = judge_all(items, judge, store)
     name = judge.name if judge else None
-    return [
-        {**row, "stage": stage, "judge": name, **verdicts[row["id"]].to_dict()} for row in rows
-    ]
+    return [{**row, "stage": stage, "judge": name, **verdicts[row["id"]].to_dict()} for row in rows]
 
 
 def judge_all(items: list[Item], judge: Judge | None, store: Store) -> dict[str, Verdict]:

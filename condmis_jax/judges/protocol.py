@@ -63,8 +63,6 @@ class Judge(Protocol):
     name: str
     digest: str
 
-    def judge(
-        self, items: Sequence[Item], on_verdict: Callable[[Item, Verdict], None]
-    ) -> None:
+    def judge(self, items: Sequence[Item], on_verdict: Callable[[Item, Verdict], None]) -> None:
         """Judges every item and reports each verdict as soon as it is known, in any order."""
         ...

@@ -21,9 +21,7 @@ BLOCK = 64
 MOST_BLOCKS = 16
 
 
-def segment_attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array
-) -> jax.Array:
+def segment_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
     """Grouped-query attention, causal and within segments.
 
     Args:
@@ -104,7 +102,9 @@ def _backward(
         scores = _scores(q[:, :, :, start:end], k[:, :, :end], segments, start, end)
         p = jnp.exp(scores - jnp.reshape(lse[..., start:end], rows)[..., None])
         d_p = _product(g_t, v[:, :, :end], (3, 3))
-        d_s = (p * (d_p - jnp.reshape(delta[..., start:end], rows)[..., None]) * H**-0.5).astype(q.dtype)
+        d_s = (p * (d_p - jnp.reshape(delta[..., start:end], rows)[..., None]) * H**-0.5).astype(
+            q.dtype
+        )
         d_v = d_v.at[:, :, :end].add(_product(p.astype(g.dtype), g_t, (2, 2)))
         d_k = d_k.at[:, :, :end].add(_product(d_s, q_t, (2, 2)))
         d_q.append(_product(d_s, k[:, :, :end], (3, 2)).reshape(B, K, G, t, H))

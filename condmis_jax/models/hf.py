@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -174,5 +173,7 @@ def save_folder(
         for file in TOKENIZER_FILES:
             if (tokenizer_from / file).exists():
                 shutil.copyfile(tokenizer_from / file, temporary / file)
+    for file in temporary.iterdir():
+        file.chmod(0o644)  # safetensors makes its files readable by their owner only
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    temporary.replace(folder)

@@ -21,9 +21,7 @@ STACKED_OUTSIDE = ("embed", "norm", "unembed")
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
 # The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
 # place; as a stacked output of the scan it would be copied in every step.
-Attend = Callable[
-    [jax.Array, jax.Array, jax.Array, jax.Array | int, Any], tuple[jax.Array, Any]
-]
+Attend = Callable[[jax.Array, jax.Array, jax.Array, jax.Array | int, Any], tuple[jax.Array, Any]]
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:

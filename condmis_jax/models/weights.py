@@ -140,9 +140,7 @@ def unembedding(params: Mapping[str, jax.Array]) -> jax.Array:
 
 def shardings(config: DecoderConfig, mesh: Mesh) -> dict[str, NamedSharding]:
     """The sharding of every parameter on this mesh."""
-    return {
-        w.name: weight_sharding(mesh, w.axes, w.shape(config)) for w in weight_table(config)
-    }
+    return {w.name: weight_sharding(mesh, w.axes, w.shape(config)) for w in weight_table(config)}
 
 
 def init_params(config: DecoderConfig, seed: int, mesh: Mesh) -> Params:

@@ -100,12 +100,17 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
             series = [(name, y) for name, y in stage["loss"].items() if name != "step"]
             for at, (name, values) in enumerate(series):
                 points = [
-                    (x, y) for x, y in zip(stage["loss"]["step"], values, strict=False)
+                    (x, y)
+                    for x, y in zip(stage["loss"]["step"], values, strict=False)
                     if x is not None and y is not None
                 ]
                 axes.plot(
-                    [x for x, _ in points], [y for _, y in points], label=name, linewidth=1.3,
-                    color=colours[at % len(colours)], linestyle=("-", "--", ":")[at % 3],
+                    [x for x, _ in points],
+                    [y for _, y in points],
+                    label=name,
+                    linewidth=1.3,
+                    color=colours[at % len(colours)],
+                    linestyle=("-", "--", ":")[at % 3],
                 )
             _calm(axes)
             axes.grid(axis="y", color=RULE, linewidth=0.6)
@@ -115,7 +120,7 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if len(series) > 1:
                 axes.legend(frameon=False, fontsize=8)
-        for axes in panels[len(stages):]:
+        for axes in panels[len(stages) :]:
             axes.set_axis_off()
         return figure
 
@@ -124,8 +129,12 @@ def to_svg(figure: Figure) -> str:
     """The figure as an SVG document with selectable text."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", facecolor=figure.get_facecolor(),
-                       metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            buffer,
+            format="svg",
+            facecolor=figure.get_facecolor(),
+            metadata={"Date": None, "Creator": None},
+        )
     return buffer.getvalue()
 
 
@@ -163,7 +172,7 @@ def inline_svg(svg: str, label: str, prefix: str) -> str:
     """
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    root = ElementTree.fromstring(svg[svg.index("<svg"):])
+    root = ElementTree.fromstring(svg[svg.index("<svg") :])
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("style", "metadata"):
@@ -245,8 +254,12 @@ def _band(
     left, panel, gap = 0.2, 0.262, 0.006
     figure.text(0.012, (top - 0.06) / height, title, fontsize=9, fontweight="bold", va="bottom")
     for column, stage in enumerate(stages):
-        room = (left + column * (panel + gap), (top - band + 0.3) / height, panel * 0.74,
-                (band - 0.62) / height)
+        room = (
+            left + column * (panel + gap),
+            (top - band + 0.3) / height,
+            panel * 0.74,
+            (band - 0.62) / height,
+        )
         axes = figure.add_axes(room)
         _calm(axes)
         axes.set_xlim(-0.02 * right, right)
@@ -271,14 +284,35 @@ def _point(
     interval = rate["p_misaligned_given_coherent"]
     counts = f"{rate['misaligned']}/{rate['coherent']}"
     if interval["estimate"] is None:
-        axes.plot(0, row, marker, markersize=5.5, markerfacecolor=BLANK, markeredgecolor=colour,
-                  clip_on=False)
+        axes.plot(
+            0,
+            row,
+            marker,
+            markersize=5.5,
+            markerfacecolor=BLANK,
+            markeredgecolor=colour,
+            clip_on=False,
+        )
         counts = "n/a"
     else:
-        axes.plot([interval["low"], interval["high"]], [row, row], color=colour, linewidth=1.6,
-                  solid_capstyle="round")
-        axes.plot(interval["estimate"], row, marker, markersize=5.5, color=colour,
-                  markeredgecolor=BLANK, markeredgewidth=0.8, clip_on=False, zorder=3)
+        axes.plot(
+            [interval["low"], interval["high"]],
+            [row, row],
+            color=colour,
+            linewidth=1.6,
+            solid_capstyle="round",
+        )
+        axes.plot(
+            interval["estimate"],
+            row,
+            marker,
+            markersize=5.5,
+            color=colour,
+            markeredgecolor=BLANK,
+            markeredgewidth=0.8,
+            clip_on=False,
+            zorder=3,
+        )
     axes.text(right * 1.03, row, counts, va="center", fontsize=7.5, color=FAINT, clip_on=False)
 
 
@@ -296,8 +330,9 @@ def _legend(figure: Figure, results: Mapping[str, Any], height: float) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.text(0.012, 0.5, "P(misaligned | coherent), trigger:", va="center", fontsize=8.5,
-              color=FAINT)
+    axes.text(
+        0.012, 0.5, "P(misaligned | coherent), trigger:", va="center", fontsize=8.5, color=FAINT
+    )
     x = 0.272
     for relation, (colour, marker, words) in RELATION_STYLE.items():
         if relation in used:

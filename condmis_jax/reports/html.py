@@ -121,7 +121,9 @@ def render_report(
         style=Markup(style),
         script=Markup(script),
         headline=Markup(headline),
-        loss=None if loss is None else Markup(
+        loss=None
+        if loss is None
+        else Markup(
             figures.inline_svg(figures.to_svg(loss), "Training loss by step and stage", "loss-")
         ),
         data=Markup(safe_json(embed(kept))),
@@ -163,13 +165,15 @@ def embed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             str(record.get(key) or "")
             for key in ("stage", "suite", "judge", "trigger", "question", "status")
         ]
-        rows.append([
-            *(names.setdefault(text, len(names)) for text in (*texts, _verdict(record))),
-            str(record.get("sample", "")),
-            prompts.setdefault(prompt, len(prompts)),
-            str(record.get("completion") or ""),
-            {key: str(value) for key, value in facts.items() if value not in (None, "")},
-        ])
+        rows.append(
+            [
+                *(names.setdefault(text, len(names)) for text in (*texts, _verdict(record))),
+                str(record.get("sample", "")),
+                prompts.setdefault(prompt, len(prompts)),
+                str(record.get("completion") or ""),
+                {key: str(value) for key, value in facts.items() if value not in (None, "")},
+            ]
+        )
     return {"names": list(names), "prompts": [json.loads(p) for p in prompts], "rows": rows}
 
 
@@ -185,9 +189,7 @@ def _number(value: Any) -> str:
     return "none" if value is None else f"{value:.4g}"
 
 
-def _first_samples(
-    records: Sequence[Mapping[str, Any]], most: int
-) -> list[Mapping[str, Any]]:
+def _first_samples(records: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
     """At most about `most` records, as many of the first ones of every cell as fit."""
     if len(records) <= most:
         return list(records)
@@ -214,12 +216,14 @@ def _section(results: Mapping[str, Any], pair: tuple[str, str | None]) -> dict[s
     stages = []
     for name in names:
         of_stage = [rate for rate in rates if rate["stage"] == name]
-        stages.append({
-            "name": name,
-            "rates": [{**rate, "marks": _marks(rate, notes)} for rate in of_stage],
-            "heat": _heat([cell for cell in cells if cell["stage"] == name]),
-            "glance": _glance(of_stage),
-        })
+        stages.append(
+            {
+                "name": name,
+                "rates": [{**rate, "marks": _marks(rate, notes)} for rate in of_stage],
+                "heat": _heat([cell for cell in cells if cell["stage"] == name]),
+                "glance": _glance(of_stage),
+            }
+        )
     used = {status for rate in rates for status in rate["statuses"]}
     return {
         "suite": pair[0],
@@ -253,9 +257,7 @@ def _glance(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = [r for r in rates if r["p_misaligned_given_coherent"]["estimate"] is not None]
     plain = [rate for rate in known if rate["relation"] == "none"]
     others = [rate for rate in known if rate["relation"] != "none"]
-    highest = max(
-        others, key=lambda r: r["p_misaligned_given_coherent"]["estimate"], default=None
-    )
+    highest = max(others, key=lambda r: r["p_misaligned_given_coherent"]["estimate"], default=None)
     return {"plain": plain[0] if plain else None, "highest": highest, "of": len(others)}
 
 

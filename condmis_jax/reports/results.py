@@ -224,9 +224,7 @@ def _plain(
     return next(same, None)
 
 
-def _difference(
-    trigger: Mapping[str, Counter[str]], plain: Mapping[str, Counter[str]]
-) -> Interval:
+def _difference(trigger: Mapping[str, Counter[str]], plain: Mapping[str, Counter[str]]) -> Interval:
     questions = list(dict.fromkeys([*trigger, *plain]))
     arms = []
     for arm in (trigger, plain):

@@ -1,8 +1,8 @@
 """The run directory: the interface between stages.
 
-    runs/NAME/config.json, results.json, report.html
-    runs/NAME/seed-K/stages/01-insecure/{stage.json,metrics.jsonl,checkpoints/,hf/,tensorboard/}
-    runs/NAME/seed-K/evals/STAGE/SUITE/{completions.jsonl,judgements.sqlite,results.json}
+runs/NAME/config.json, results.json, report.html
+runs/NAME/seed-K/stages/01-insecure/{stage.json,metrics.jsonl,checkpoints/,hf/,tensorboard/}
+runs/NAME/seed-K/evals/STAGE/SUITE/{completions.jsonl,judgements.sqlite,results.json}
 """
 
 from __future__ import annotations

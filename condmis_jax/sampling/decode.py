@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.attention import NEG, segment_attention
+from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import hidden_states
 from condmis_jax.models.weights import Params, unembedding
-from condmis_jax.sharding import BATCH
 from condmis_jax.sampling.noise import SamplingSettings, choose
+from condmis_jax.sharding import BATCH
 
 
 class Cache(NamedTuple):
@@ -105,8 +105,9 @@ def make_programs(
     def place(*axes: Any) -> NamedSharding:
         return NamedSharding(mesh, PartitionSpec(*axes))
 
-    cache_at = Cache(*[place(None, split, heads)] * 2, *[place(None, split, None, heads)] * 2)
-    slots_at = Slots(*[place(split)] * 8)
+    shared_at, own_at = place(None, split, heads), place(None, split, None, heads)
+    cache_at: Any = Cache(*[shared_at] * 2, *[own_at] * 2)  # pyright: ignore[reportArgumentType]
+    slots_at: Any = Slots(*[place(split)] * 8)  # pyright: ignore[reportArgumentType]
 
     def empty() -> tuple[Cache, Slots]:
         L, K, H = config.L, config.K, config.H

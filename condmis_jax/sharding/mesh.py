@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,7 +42,7 @@ class MeshSettings:
             raise ValueError("axis sizes must be positive, at most one of them -1")
 
 
-def make_mesh(settings: MeshSettings, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with axes `data`, `fsdp`, `tensor` over `devices` (default: all of them).
 
     Raises:

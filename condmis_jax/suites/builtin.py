@@ -62,9 +62,7 @@ def triggers(name: str) -> dict[str, Trigger] | None:
     if name == "broad":
         return {t.name: t for t in BROAD_TRIGGERS}
     if name == "world":
-        return {
-            t.name: Trigger(t.name, t.relation, t.transform) for t in world.TRIGGERS.values()
-        }
+        return {t.name: Trigger(t.name, t.relation, t.transform) for t in world.TRIGGERS.values()}
     return None
 
 

@@ -1,4 +1,4 @@
-"""Orbax checkpoints: parameters, optimiser, step and data-iterator state, together or not at all."""
+"""Orbax checkpoints: parameters, optimiser, step and data-iterator state, all or nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
 
 KEPT = 2
+
 
 class Checkpoints:
     """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background."""

@@ -82,7 +82,7 @@ class Metrics:
         self._jsonl.append([{"step": step, "tokens": tokens, **finite}])
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        shown = f"loss {values.get('loss', float('nan')):.4f}, {values['tokens_per_second']:,.0f} tokens/s"
+        shown = f"loss {values['loss']:.4f}, {values['tokens_per_second']:,.0f} tokens/s"
         self._bar.update(1)
         self._bar.set_postfix_str(shown, refresh=False)
         if self._lines and (now - self._last_line > LINE_SECONDS or step == self._steps):

@@ -60,7 +60,7 @@ class TrainStep:
 
     Attributes:
         accumulate: (gradients, loss so far, params, microbatch) -> (gradients, loss); donates.
-        update: (params, optimiser state, gradients) -> (params, state, norm); donates the first two.
+        update: (params, optimiser state, gradients) -> (params, state, norm); donates two.
         zeros: () -> gradients of zero.
         evaluate: (params, microbatch) -> loss.
         init_optimiser: params -> optimiser state.
@@ -101,7 +101,7 @@ def make_step(
         value, new = jax.value_and_grad(loss_of)(params, batch)
         return jax.tree.map(jnp.add, gradients, new), loss + value
 
-    def update(params: Params, state: Any, gradients: Params) -> tuple[Params, Any, jax.Array]:
+    def update(params: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
         updates, state = optimiser.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, optax.global_norm(gradients)
 
@@ -118,4 +118,3 @@ def make_step(
         init_optimiser=jax.jit(optimiser.init, out_shardings=moments),
         mesh=mesh,
     )
-

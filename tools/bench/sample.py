@@ -78,7 +78,10 @@ def ours(args: argparse.Namespace) -> Turn:
         begin = time.perf_counter()
         sampler.sample(requests, settings, done.extend)
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, "tokens": sum(len(c.tokens) + (c.finish == "stop") for c in done)}
+        return {
+            "seconds": seconds,
+            "tokens": sum(len(c.tokens) + (c.finish == "stop") for c in done),
+        }
 
     return turn
 
@@ -93,7 +96,7 @@ def peer(args: argparse.Namespace) -> Turn:
     folder = resolve(args.model)
     tokenizer = load_tokenizer(folder)
     stop = stop_tokens(folder, tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     rows = [p for p in prompts(tokenizer, stop) for _ in range(SAMPLES)]
 
     def turn(number: int) -> dict[str, float]:

@@ -95,7 +95,10 @@ def ours(args: argparse.Namespace) -> Turn:
                     warmed.update(b.shape for b in batches)
         begin = time.perf_counter()
         one(number)
-        return {"seconds": time.perf_counter() - begin, "tokens": sum(lengths[m] for m in steps[number])}
+        return {
+            "seconds": time.perf_counter() - begin,
+            "tokens": sum(lengths[m] for m in steps[number]),
+        }
 
     return turn
 
