@@ -49,7 +49,7 @@ def open_stage(folder: Path, mesh: Mesh) -> LoadedModel:
 
 def model_digest(model: LoadedModel) -> str:
     """sha256 of architecture, weights and tokenizer: a changed byte is another model."""
-    h = hashlib.sha256()
+    h = hashlib.sha256(repr(model.config).encode())
     for name in sorted(model.params):
         h.update(name.encode())
         h.update(np.ascontiguousarray(model.params[name]).data)
