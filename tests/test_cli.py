@@ -36,8 +36,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
         ((), "--config is required, for example --config configs/sequential.py"),
         (
             ("--config", "configs/sequentail.py"),
-            "--config configs/sequentail.py: no such file; "
-            "did you mean 'configs/sequential.py'?",
+            "--config configs/sequentail.py: no such file; did you mean 'configs/sequential.py'?",
         ),
         (
             ("--config", "configs/sequential.py:papr"),

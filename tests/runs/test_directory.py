@@ -66,8 +66,9 @@ def test_a_lock_ends_with_its_block(tmp_path):
 
 def test_a_file_is_no_run_directory(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot be used as a run directory"), locked(
-        tmp_path / "file"
+    with (
+        pytest.raises(UserError, match="cannot be used as a run directory"),
+        locked(tmp_path / "file"),
     ):
         pass
 
