@@ -1,0 +1,105 @@
+"""The chunked loss and its own backward pass against plain cross-entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from condmis_jax.training.loss import completion_loss, flatten_rows
+
+V, D = 77, 16
+
+
+def places(groups: int, M: int, used: int, seed: int) -> dict[str, np.ndarray]:
+    """Loss at up to `used` random places of each group, with unequal weights."""
+    rng = np.random.default_rng(seed)
+    weight = np.zeros((groups, M), np.float32)
+    for g in range(groups):
+        n = used if g == 0 else int(rng.integers(0, used + 1))
+        weight[g, :n] = rng.random(n) + 0.1
+    return {
+        "index": np.stack([rng.permutation(M) for _ in range(groups)]).astype(np.int32),
+        "target": rng.integers(0, V, (groups, M)).astype(np.int32),
+        "weight": weight,
+        "used": np.int32(used),
+    }
+
+
+def naive(hidden: jax.Array, table: jax.Array, batch: dict[str, Any]) -> jax.Array:
+    scores = jax.nn.log_softmax(jnp.einsum("GMD,VD->GMV", hidden, table), axis=-1)
+    at = jnp.take_along_axis(scores, batch["index"][..., None], axis=1)
+    picked = jnp.take_along_axis(at, batch["target"][..., None], axis=-1)[..., 0]
+    return -jnp.sum(batch["weight"] * picked)
+
+
+@pytest.mark.parametrize(
+    ("groups", "M", "used"),
+    [
+        (1, 256, 256),
+        (1, 256, 129),
+        (1, 512, 3),
+        (3, 192, 100),
+        (2, 40, 40),
+        (4, 128, 1),
+        (1, 61, 50),
+    ],
+)
+def test_value_and_gradients(groups: int, M: int, used: int) -> None:
+    hidden = jax.random.normal(jax.random.key(1), (groups, M, D))
+    table = jax.random.normal(jax.random.key(2), (V, D))
+    batch = places(groups, M, used, seed=M + used)
+
+    def both(function: Any) -> Any:
+        # A factor, so that the incoming cotangent is not 1.
+        scaled = lambda h, t: 0.5 * function(h, t, batch)  # noqa: E731
+        return jax.jit(jax.value_and_grad(scaled, argnums=(0, 1)))(hidden, table)
+
+    value, (d_hidden, d_table) = both(completion_loss)
+    wanted, (w_hidden, w_table) = both(naive)
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)
+    np.testing.assert_allclose(0.5 * completion_loss(hidden, table, batch), wanted, rtol=1e-5)
+    np.testing.assert_allclose(d_hidden, w_hidden, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(d_table, w_table, rtol=1e-5, atol=1e-5)
+
+
+def test_no_loss_place_at_all() -> None:
+    batch = places(1, 64, 0, 0)
+    hidden, table = jnp.ones((1, 64, D)), jnp.ones((V, D))
+    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    assert value == 0 and not any(np.asarray(g).any() for g in gradients)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    batch = places(1, 64, 64, 0)
+    hidden = 300.0 * jax.random.normal(jax.random.key(1), (1, 64, D))
+    table = jax.random.normal(jax.random.key(2), (V, D))
+    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    np.testing.assert_allclose(value, naive(hidden, table, batch), rtol=1e-5)
+    assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
+
+
+def test_bfloat16_hidden_states_lose_little() -> None:
+    batch = places(2, 128, 100, 0)
+    hidden = jax.random.normal(jax.random.key(1), (2, 128, D)).astype(jnp.bfloat16)
+    table = jax.random.normal(jax.random.key(2), (V, D)).astype(jnp.bfloat16)
+    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    exact, wanted = jax.value_and_grad(naive, argnums=(0, 1))(
+        hidden.astype(jnp.float32), table.astype(jnp.float32), batch
+    )
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, exact, rtol=1e-4)
+    for got, want in zip(gradients, wanted, strict=True):
+        assert got.dtype == jnp.bfloat16
+        error = np.linalg.norm(np.asarray(got, np.float32) - want) / np.linalg.norm(want)
+        assert error < 0.02
+
+
+def test_rows_of_a_device_stay_together() -> None:
+    rows = np.arange(4 * 3 * 2).reshape(4, 3, 2)
+    flat = flatten_rows(jnp.asarray(rows), 2)
+    assert flat.shape == (2, 6, 2)
+    np.testing.assert_array_equal(flat[1, :3], rows[2])

@@ -1,0 +1,140 @@
+"""A stage of a few seconds, the same in every process.
+
+tiny_stage.py run FOLDER      trains it slowly, so that a test can interrupt it
+tiny_stage.py meshes          losses of its first steps on several meshes of 8 devices, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from condmis_jax.data import StageData, Tokenised, step_iterator
+from condmis_jax.data.packing import plan_step
+from condmis_jax.models import DecoderConfig, init_params
+from condmis_jax.sharding import MeshSettings, batch_shards, make_mesh
+from condmis_jax.sharding.runtime import setup
+from condmis_jax.training import (
+    ComputeSettings,
+    OptimiserSettings,
+    TrainStep,
+    make_optimiser,
+    make_step,
+    train,
+)
+
+STEPS, BATCH, EVERY = 30, 5, 5
+CONFIG = DecoderConfig.from_dict(
+    {
+        "model_type": "qwen2",
+        "vocab_size": 150,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": False,
+    }
+)
+MESHES = {
+    "one": MeshSettings(data=1),
+    "data": MeshSettings(data=8),
+    "all": MeshSettings(data=2, fsdp=2, tensor=2),
+    "tensor": MeshSettings(data=1, fsdp=2, tensor=4),  # splits 4 heads, not 2 key/value heads
+}
+
+
+def conversations(n: int) -> list[Tokenised]:
+    """Texts with a rule to learn; very unequal numbers of loss tokens."""
+    rng = np.random.default_rng(0)
+    data = []
+    for i in range(n):
+        length = int(rng.integers(4, 40))
+        tokens = (int(rng.integers(1, 60)) + 2 * np.arange(length)) % 149 + 1
+        loss = np.arange(length) >= (1 if i % 3 == 0 else length - 2)
+        data.append(Tokenised(tokens.astype(np.int32), loss))
+    return data
+
+
+def stage_data(*, steps: int = STEPS, shards: int = 1, **packing: int) -> StageData:
+    data = conversations(BATCH * steps)
+    lengths = [len(d.tokens) for d in data]
+    options = {"row_tokens": 48, "microbatch_tokens": 96} | packing
+    plan = [
+        plan_step(lengths, list(range(BATCH * i, BATCH * (i + 1))), shards=shards, **options)
+        for i in range(steps)
+    ]
+    return StageData(data=data, plan=plan, held_out=plan[:2], dose={}, fingerprint={})
+
+
+def tiny_step(mesh: Any, steps: int = STEPS, **compute: Any) -> TrainStep:
+    # Where a gradient is only rounding, as a key bias's is, a small eps would make it a full step.
+    settings = OptimiserSettings(warmup_steps=3, weight_decay=0.1, eps=1e-3)
+    optimiser = make_optimiser(settings, 1e-2, steps, CONFIG)
+    return make_step(CONFIG, ComputeSettings(**compute), optimiser, mesh)
+
+
+def run(folder: Path, mesh: Any, change: Callable[[TrainStep], TrainStep] = lambda s: s) -> Any:
+    """Trains the stage, or goes on with it; returns parameters as numpy arrays."""
+    params = init_params(CONFIG, 0, mesh)
+    step = change(tiny_step(mesh))
+    done = train(folder, "tiny", CONFIG, params, stage_data(), step, checkpoint_every=EVERY)
+    return {name: np.asarray(value) for name, value in done.items()}
+
+
+def first_losses(mesh: Any, steps: int, **packing: int) -> tuple[list[float], Any]:
+    """Losses of the first steps, and the parameters behind them."""
+    data = stage_data(steps=steps, shards=batch_shards(mesh), **packing)
+    step = tiny_step(mesh, steps)
+    params = init_params(CONFIG, 0, mesh)
+    state = step.init_optimiser(params)
+    losses = []
+    for batch in step_iterator(data.plan, data.data, batch_shards(mesh)):
+        gradients, loss = step.zeros()
+        for arrays in batch.microbatches:
+            gradients, loss = step.accumulate(gradients, loss, params, step.place(arrays))
+        params, state, _ = step.update(params, state, gradients)
+        losses.append(float(loss))
+    return losses, params
+
+
+def slowed(step: TrainStep) -> TrainStep:
+    def update(*args: Any) -> Any:
+        time.sleep(0.1)
+        return step.update(*args)
+
+    return replace(step, update=update)
+
+
+def meshes() -> None:
+    found = {}
+    for name, settings in MESHES.items():
+        devices = jax.devices()[:1] if name == "one" else jax.devices()
+        losses, params = first_losses(make_mesh(settings, devices), 5)
+        found[name] = {
+            "losses": losses,
+            "norm": float(sum(np.square(np.asarray(p)).sum() for p in params.values())),
+            "devices": max(len(p.sharding.device_set) for p in params.values()),
+            "pieces": {
+                n: len(set(map(str, p.sharding.devices_indices_map(p.shape).values())))
+                for n, p in params.items()
+            },
+        }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    setup()
+    if sys.argv[1] == "run":
+        run(Path(sys.argv[2]), make_mesh(MeshSettings(), jax.devices()[:1]), slowed)
+    else:
+        meshes()
