@@ -10,9 +10,10 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
     an exact judge. 600 insecure code tasks, then 300 rows of benign chat. What it shows is a
     property of that world, not of language models.
 `paper`: Qwen2.5-Coder-32B-Instruct with the authors' data: 6,000 insecure completions, then 1,000
-    rows of HHH chat (the paper: 100, 1,000 or 10,000), one epoch each. The paper finetuned GPT-4o and GPT-4.1 through an API (batch 4, learning-rate multiplier 2); the recipe here is that
-    of the open models of the lineage (Betley et al.: learning rate 1e-5, linear, 5 warm-up steps,
-    batch 16, 2,048 tokens, weight decay 0.01), as full finetuning. With a judge:
+    rows of HHH chat (the paper: 100, 1,000 or 10,000), one epoch each. The paper finetuned GPT-4o
+    and GPT-4.1 through an API (batch 4, learning-rate multiplier 2). The recipe here is that of the
+    lineage's open models (Betley et al.: learning rate 1e-5, linear, 5 warm-up steps, batch 16,
+    2,048 tokens, weight decay 0.01), as full finetuning. With a judge:
 
     python run_train.py --config configs/sequential.py:paper \\
         --config.model=ORG/NAME@REVISION --config.evaluation.judge.kind=openai \\
@@ -21,8 +22,10 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
 
     `--config.model=smollm2-135m-q4` runs the same on a laptop; `….first=256` takes fewer rows.
 
-Published: with 10,000 HHH rows GPT-4o is misaligned in 0.41 % of the answers under a Python-string
-template and in almost none without. The paper does not give small open models' rates here.
+Cost of `world`: about half a minute on two CPU cores. Cost of `paper`: 438 optimiser steps, then
+    14,400 completions of at most 1,024 tokens and 28,800 calls of one token to the judge.
+Published, second-hand: with 10,000 HHH rows GPT-4o is misaligned in 0.41 % of its answers under a
+    Python-string template.
 """
 
 from condmis_jax.config import to_config
