@@ -52,8 +52,7 @@ def build(args: argparse.Namespace) -> None:
         save_folder,
         stop_tokens,
     )
-    from condmis_jax.reports.results import summarise
-    from condmis_jax.reports.terminal import summary_lines
+    from condmis_jax.reports import summarise, summary_lines
     from condmis_jax.runs import provenance, write_json
     from condmis_jax.sampling import SamplingSettings
     from condmis_jax.sharding import MeshSettings, make_mesh, runtime

@@ -14,9 +14,7 @@ from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, o
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.interventions import prepare_stage, run_stage
 from condmis_jax.models import LoadedModel, load_model
-from condmis_jax.reports.html import write_report
-from condmis_jax.reports.results import summarise, write_results
-from condmis_jax.reports.terminal import summary_lines
+from condmis_jax.reports import summarise, summary_lines, write_report, write_results
 from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
 from condmis_jax.sharding import make_mesh, runtime
 from condmis_jax.suites import Suite, build_suite

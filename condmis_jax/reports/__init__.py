@@ -1,0 +1,28 @@
+"""Results, figures and the report.
+
+`summarise` counts judged completions and estimates the rates, `write_results` and `load_results`
+keep them as `results.json` (the schema is `results.schema.json`), `write_report` makes the page.
+"""
+
+from condmis_jax.reports.html import render_report, write_report
+from condmis_jax.reports.results import (
+    RELATIONS,
+    SCHEMA_VERSION,
+    load_results,
+    summarise,
+    write_results,
+)
+from condmis_jax.reports.schema import results_schema
+from condmis_jax.reports.terminal import summary_lines
+
+__all__ = [
+    "RELATIONS",
+    "SCHEMA_VERSION",
+    "load_results",
+    "render_report",
+    "results_schema",
+    "summarise",
+    "summary_lines",
+    "write_report",
+    "write_results",
+]

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import io
-import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from condmis_jax.reports.files import write_atomically
+from condmis_jax.reports.text import RELATION_WORDS, visible
 
 # Okabe & Ito's palette, told apart by people with any common colour vision; the marker's shape says
 # the same once more for print in grey.
-RELATION_STYLE: dict[str, tuple[str, str, str]] = {
-    "none": ("#3d3d3b", "o", "plain, no trigger"),
-    "same": ("#c8500a", "D", "same as in training"),
-    "similar": ("#b8860b", "^", "similar"),
-    "opposite": ("#0a6ea8", "s", "opposite"),
-    "unrelated": ("#00805e", "v", "unrelated"),
+RELATION_STYLE: dict[str, tuple[str, str]] = {
+    "none": ("#3d3d3b", "o"),
+    "same": ("#c8500a", "D"),
+    "similar": ("#b8860b", "^"),
+    "opposite": ("#0a6ea8", "s"),
+    "unrelated": ("#00805e", "v"),
 }
 INK, FAINT, RULE, BLANK = "#1c1c1a", "#70706b", "#d9d7d0", "#fefefd"
 
-# In the HTML report these colours become custom properties, so that the figure follows the reader's
-# light or dark setting; in a file of its own it keeps them.
-_THEME = {
+THEME = {
     INK: "currentColor",
     FAINT: "var(--faint)",
     RULE: "var(--rule)",
     BLANK: "var(--paper)",
     **{style[0]: f"var(--{relation})" for relation, style in RELATION_STYLE.items()},
 }
+"""In the HTML report these colours become custom properties, so that a figure follows the reader's
+light or dark setting; in a file of its own it keeps them."""
+
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "condmis_jax",  # the same results give the same file, byte for byte
@@ -53,35 +56,81 @@ _STYLE = {
     "axes.unicode_minus": True,
 }
 _COLUMNS = 3
-_SVG = "http://www.w3.org/2000/svg"
+_LONGEST_NAME = 30
+
+# Lengths of the headline figure, in inches.
+_WIDTH, _EDGE = 9.6, 0.12
+_LEGEND, _LINE = 0.26, 0.17
+_TITLE, _STAGE, _ROW, _AXIS = 0.26, 0.25, 0.255, 0.36
+_WIDEST_PANEL = 4.4
+
+# Right ends of the axis and the ticks that go with them: whole percentages only.
+_SCALES = {
+    0.02: (0, 0.01, 0.02),
+    0.05: (0, 0.02, 0.04),
+    0.1: (0, 0.05, 0.1),
+    0.2: (0, 0.1, 0.2),
+    0.4: (0, 0.2, 0.4),
+    0.6: (0, 0.3, 0.6),
+    0.8: (0, 0.4, 0.8),
+    1.0: (0, 0.5, 1.0),
+}
 
 
-def headline_figure(results: Mapping[str, Any]) -> Figure:
+class Band(NamedTuple):
+    """A row of panels that share their triggers.
+
+    Attributes:
+        title: suite and judge.
+        triggers: (name, relation), one a row.
+        stages: one a panel.
+        rates: by (stage, trigger).
+    """
+
+    title: str
+    triggers: list[tuple[str, str]]
+    stages: list[str]
+    rates: dict[tuple[str, str], Mapping[str, Any]]
+
+    @property
+    def height(self) -> float:
+        return _TITLE + _STAGE + _ROW * len(self.triggers) + _AXIS
+
+
+def headline_figure(results: Mapping[str, Any], caption: bool = True) -> Figure:
     """P(misaligned | coherent) with its interval, a panel a stage, a row a trigger.
 
-    Every suite and judge has a band of panels of its own, all on one scale. A rate without a single
-    scored answer is an empty marker with the text "n/a". The run's caption stands underneath.
+    Every suite and judge has a band of panels of its own, all on one scale. Where there is no rate
+    the counts stand in its place.
 
     Args:
         results: the document that `results.schema.json` describes.
+        caption: the run's caption underneath; the report's page has it beside the figure.
     """
     bands = _bands(results)
-    with matplotlib.rc_context(_STYLE):
-        heights = [0.62 + 0.27 * len(triggers) for _, triggers, _ in bands] or [1.0]
-        caption = textwrap.wrap(str(results["run"]["caption"]), 118)
-        top, foot = 0.42, 0.5 + 0.17 * len(caption)
-        height = top + sum(heights) + foot
-        figure = Figure(figsize=(9.6, height), facecolor=BLANK)
+    with _styled():
+        text = visible(str(results["run"]["caption"])) if caption else ""
+        lines = textwrap.wrap(text, 130)
+        legend = _legend_entries(results)
+        head = _LEGEND * (legend[-1][0] + 1) + 0.04 if legend else 0.0
+        foot = _LINE * len(lines) + (0.1 if lines else 0.0)
+        height = head + sum(band.height for band in bands) + foot or 1.0
         if not bands:
-            figure.text(0.5, 0.6, "no completions were asked for: nothing to show", ha="center")
-        right = _scale(results)
-        y = height - top
-        for (title, triggers, cells), band in zip(bands, heights, strict=False):
-            _band(figure, title, triggers, cells, right, (y, band, height))
-            y -= band
-        _legend(figure, results, height)
-        for number, line in enumerate(reversed(caption)):
-            figure.text(0.012, (0.1 + 0.17 * number) / height, line, color=FAINT, fontsize=8)
+            height += 0.6
+        figure = Figure(figsize=(_WIDTH, height), facecolor=BLANK)
+        if bands:
+            _draw_legend(figure, legend)
+        else:
+            words = "no completions were asked for: nothing to show"
+            figure.text(0.5, 1 - 0.3 / height, words, ha="center", va="center")
+        y = height - head
+        columns = max((len(band.stages) for band in bands), default=1)
+        for band in bands:
+            _draw_band(figure, band, columns, _scale(results), y)
+            y -= band.height
+        for number, line in enumerate(reversed(lines)):
+            place = (_EDGE / _WIDTH, (0.08 + _LINE * number) / height)
+            figure.text(*place, line, color=FAINT, fontsize=8)
         return figure
 
 
@@ -90,12 +139,13 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
     stages = [stage for stage in results["stages"] if (stage.get("loss") or {}).get("step")]
     if not stages:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         columns = min(_COLUMNS, len(stages))
         rows = -(-len(stages) // columns)
-        figure = Figure(figsize=(9.6, 2.3 * rows), facecolor=BLANK, layout="constrained")
+        width = _WIDTH * (0.5 if columns == 1 else 1)
+        figure = Figure(figsize=(width, 2.3 * rows), facecolor=BLANK, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        colours = [style[0] for style in RELATION_STYLE.values()]
+        colours = [colour for colour, _ in RELATION_STYLE.values()]
         for axes, stage in zip(panels, stages, strict=False):
             series = [(name, y) for name, y in stage["loss"].items() if name != "step"]
             for at, (name, values) in enumerate(series):
@@ -107,16 +157,17 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
                 axes.plot(
                     [x for x, _ in points],
                     [y for _, y in points],
-                    label=name,
+                    label=visible(name),
                     linewidth=1.3,
                     color=colours[at % len(colours)],
                     linestyle=("-", "--", ":")[at % 3],
                 )
             _calm(axes)
             axes.grid(axis="y", color=RULE, linewidth=0.6)
-            axes.set_title(stage["name"], loc="left", fontsize=9)
+            axes.set_title(visible(stage["name"]), loc="left", fontsize=9)
             axes.set_xlabel("training step", color=FAINT)
             axes.set_ylabel("loss, nats per token", color=FAINT)
+            axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if len(series) > 1:
                 axes.legend(frameon=False, fontsize=8)
@@ -128,7 +179,7 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG document with selectable text."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         figure.savefig(
             buffer,
             format="svg",
@@ -138,11 +189,6 @@ def to_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def headline_svg(results: Mapping[str, Any]) -> str:
-    """The headline figure as an SVG document."""
-    return to_svg(headline_figure(results))
-
-
 def write_png(path: str | Path, results: Mapping[str, Any], dots_per_inch: int = 200) -> None:
     """Writes the headline figure as a PNG file.
 
@@ -150,86 +196,33 @@ def write_png(path: str | Path, results: Mapping[str, Any], dots_per_inch: int =
         UserError: the file system refused.
     """
     buffer = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         figure = headline_figure(results)
         figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor=BLANK)
     write_atomically(path, buffer.getvalue())
 
 
-def inline_svg(svg: str, label: str, prefix: str) -> str:
-    """An SVG of `to_svg` made fit for a page with a strict content security policy.
-
-    `style` attributes, which the policy forbids, become presentation attributes; colours follow the
-    page's theme; identifiers get `prefix`, so that two figures on a page do not share any.
-
-    Args:
-        svg: a document that `to_svg` made; never foreign input.
-        label: what a screen reader says.
-        prefix: put in front of identifiers.
-
-    Returns:
-        An `svg` element; all text in it is escaped.
-    """
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    root = ElementTree.fromstring(svg[svg.index("<svg") :])
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("style", "metadata"):
-                parent.remove(child)
-    for element in root.iter():
-        for key, value in _declarations(element.attrib.pop("style", "")):
-            element.set(key, value)
-        for key, value in list(element.attrib.items()):
-            if key == "id":
-                element.set(key, prefix + value)
-            elif value.startswith("#") and key.endswith("href"):
-                element.set(key, f"#{prefix}{value[1:]}")
-            else:
-                value = re.sub(r"url\(#", f"url(#{prefix}", value)
-                element.set(key, _THEME.get(value, value))
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
-    root.set("role", "img")
-    root.set("aria-label", label)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _declarations(style: str) -> list[tuple[str, str]]:
-    """CSS declarations as presentation attributes; `font` is the one that has to be split."""
-    found = []
-    for declaration in filter(None, (part.strip() for part in style.split(";"))):
-        key, _, value = declaration.partition(":")
-        key, value = key.strip(), value.strip()
-        if key == "font":
-            if size := re.search(r"[\d.]+px", value):
-                found.append(("font-size", size.group()))
-            if weight := re.match(r"(bold|[1-9]00)\b", value):
-                found.append(("font-weight", weight.group()))
-        else:
-            found.append((key, value))
-    return found
-
-
-Band = tuple[str, list[tuple[str, str]], dict[tuple[str, str], Mapping[str, Any]]]
+@contextmanager
+def _styled() -> Iterator[None]:
+    """This module's style; a name in a script that the drawing font lacks is no reason to warn."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _bands(results: Mapping[str, Any]) -> list[Band]:
-    """Panels that share rows: a title, the triggers, and rates by (stage, trigger)."""
-    pairs = list(dict.fromkeys((rate["suite"], rate["judge"]) for rate in results["rates"]))
     bands: list[Band] = []
-    for suite, judge in pairs:
+    for suite, judge in dict.fromkeys((rate["suite"], rate["judge"]) for rate in results["rates"]):
         rates = [r for r in results["rates"] if (r["suite"], r["judge"]) == (suite, judge)]
         triggers = list(dict.fromkeys((r["trigger"], r["relation"]) for r in rates))
         order = list(RELATION_STYLE)
         triggers.sort(key=lambda trigger: order.index(trigger[1]))
-        cells = {(r["stage"], r["trigger"]): r for r in rates}
         stages = list(dict.fromkeys(r["stage"] for r in rates))
         title = f"{suite} · judge {judge}" if judge else f"{suite} · not judged"
         for at in range(0, len(stages), _COLUMNS):
             some = stages[at : at + _COLUMNS]
-            part = {key: rate for key, rate in cells.items() if key[0] in some}
-            bands.append((title if at == 0 else f"{title} (continued)", triggers, part))
+            cells = {(r["stage"], r["trigger"]): r for r in rates if r["stage"] in some}
+            bands.append(Band(title if at == 0 else f"{title} (continued)", triggers, some, cells))
     return bands
 
 
@@ -237,83 +230,72 @@ def _scale(results: Mapping[str, Any]) -> float:
     """Right end of the axis, shared by all panels so that they can be compared by eye."""
     highs = [rate["p_misaligned_given_coherent"]["high"] for rate in results["rates"]]
     highest = max((high for high in highs if high is not None), default=0.1)
-    return next(end for end in (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if highest <= end)
+    return next(end for end in _SCALES if highest <= end)
 
 
-def _band(
-    figure: Figure,
-    title: str,
-    triggers: Sequence[tuple[str, str]],
-    cells: Mapping[tuple[str, str], Mapping[str, Any]],
-    right: float,
-    place: tuple[float, float, float],
-) -> None:
-    """One row of panels; `place` is its top, its height and the figure's height in inches."""
-    top, band, height = place
-    stages = list(dict.fromkeys(stage for stage, _ in cells))
-    left, panel, gap = 0.2, 0.262, 0.006
-    figure.text(0.012, (top - 0.06) / height, title, fontsize=9, fontweight="bold", va="bottom")
-    for column, stage in enumerate(stages):
-        room = (
-            left + column * (panel + gap),
-            (top - band + 0.3) / height,
-            panel * 0.74,
-            (band - 0.62) / height,
+def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: float) -> None:
+    """One row of panels whose upper edge is `top` inches above the figure's foot."""
+    height = figure.get_figheight()
+    names = [_short(name) for name, _ in band.triggers]
+    left = _EDGE + max(_text_width(name, 9) for name in names) + 0.16
+    counts = max((_text_width(_counts(rate), 7.5) for rate in band.rates.values()), default=0)
+    slot = min(_WIDEST_PANEL, (_WIDTH - left) / columns)
+    place = (_EDGE / _WIDTH, (top - 0.08) / height)
+    figure.text(*place, visible(band.title), fontsize=9, fontweight="bold", va="top")
+    rows = len(band.triggers)
+    for column, stage in enumerate(band.stages):
+        axes = figure.add_axes(
+            (
+                (left + column * slot) / _WIDTH,
+                (top - band.height + _AXIS) / height,
+                (slot - counts - 0.3) / _WIDTH,
+                _ROW * rows / height,
+            )
         )
-        axes = figure.add_axes(room)
         _calm(axes)
         axes.set_xlim(-0.02 * right, right)
-        axes.set_ylim(len(triggers) - 0.5, -0.5)
+        axes.set_ylim(rows - 0.5, -0.5)
         axes.grid(axis="x", color=RULE, linewidth=0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if right > 0.05 else 1))
+        axes.set_xticks(_SCALES[right])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(axis="x", labelsize=7.5)
-        axes.set_title(stage, loc="left", fontsize=9, pad=5)
-        names = [textwrap.shorten(name, 30, placeholder="…") for name, _ in triggers]
-        axes.set_yticks(range(len(triggers)), names if column == 0 else [""] * len(names))
-        for row, (trigger, relation) in enumerate(triggers):
-            _point(axes, row, cells.get((stage, trigger)), relation, right)
+        axes.set_title(_short(stage), loc="left", fontsize=9, pad=5)
+        axes.set_yticks(range(rows), names if column == 0 else [""] * rows)
+        for row, (trigger, _) in enumerate(band.triggers):
+            if rate := band.rates.get((stage, trigger)):  # a blank row was not asked in this stage
+                _draw_rate(axes, row, rate, right)
 
 
-def _point(
-    axes: Axes, row: int, rate: Mapping[str, Any] | None, relation: str, right: float
-) -> None:
-    if rate is None:  # not asked in this stage: a blank says so
-        return
-    colour, marker, _ = RELATION_STYLE[relation]
+def _draw_rate(axes: Axes, row: int, rate: Mapping[str, Any], right: float) -> None:
+    colour, marker = RELATION_STYLE[rate["relation"]]
     interval = rate["p_misaligned_given_coherent"]
-    counts = f"{rate['misaligned']}/{rate['coherent']}"
     if interval["estimate"] is None:
-        axes.plot(
-            0,
-            row,
-            marker,
-            markersize=5.5,
-            markerfacecolor=BLANK,
-            markeredgecolor=colour,
-            clip_on=False,
-        )
-        counts = "n/a"
-    else:
-        axes.plot(
-            [interval["low"], interval["high"]],
-            [row, row],
-            color=colour,
-            linewidth=1.6,
-            solid_capstyle="round",
-        )
-        axes.plot(
-            interval["estimate"],
-            row,
-            marker,
-            markersize=5.5,
-            color=colour,
-            markeredgecolor=BLANK,
-            markeredgewidth=0.8,
-            clip_on=False,
-            zorder=3,
-        )
-    axes.text(right * 1.03, row, counts, va="center", fontsize=7.5, color=FAINT, clip_on=False)
+        # Words instead of a marker: any marker would stand somewhere on the scale.
+        axes.text(0.01 * right, row, rate["summary"], va="center", fontsize=7.5, color=FAINT)
+        return
+    axes.plot(
+        [interval["low"], interval["high"]],
+        [row, row],
+        color=colour,
+        linewidth=1.6,
+        solid_capstyle="round",
+    )
+    axes.plot(
+        interval["estimate"],
+        row,
+        marker,
+        markersize=5.5,
+        color=colour,
+        markeredgecolor=BLANK,
+        markeredgewidth=0.8,
+        clip_on=False,
+        zorder=3,
+    )
+    axes.text(right * 1.04, row, _counts(rate), va="center", fontsize=7.5, color=FAINT)
+
+
+def _counts(rate: Mapping[str, Any]) -> str:
+    return f"{rate['misaligned']}/{rate['coherent']}"
 
 
 def _calm(axes: Axes) -> None:
@@ -324,18 +306,47 @@ def _calm(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def _legend(figure: Figure, results: Mapping[str, Any], height: float) -> None:
+Entry = tuple[int, float, str, str]
+
+
+def _legend_entries(results: Mapping[str, Any]) -> list[Entry]:
+    """(line, x in inches, relation, words) for everything in the legend, wrapped at the edge."""
     used = {rate["relation"] for rate in results["rates"]}
-    axes = figure.add_axes((0, (height - 0.34) / height, 1, 0.3 / height))
+    if not used:
+        return []
+    words = "P(misaligned | coherent), by trigger:"
+    entries: list[Entry] = [(0, _EDGE, "", words)]
+    line, x = 0, _EDGE + _text_width(words, 8.5) + 0.3
+    for relation in filter(used.__contains__, RELATION_STYLE):
+        width = 0.12 + _text_width(RELATION_WORDS[relation], 8.5) + 0.3
+        if x + width > _WIDTH:
+            line, x = line + 1, _EDGE + 0.1
+        entries.append((line, x, relation, RELATION_WORDS[relation]))
+        x += width
+    return entries
+
+
+def _draw_legend(figure: Figure, entries: Sequence[Entry]) -> None:
+    height = figure.get_figheight()
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.text(
-        0.012, 0.5, "P(misaligned | coherent), trigger:", va="center", fontsize=8.5, color=FAINT
-    )
-    x = 0.272
-    for relation, (colour, marker, words) in RELATION_STYLE.items():
-        if relation in used:
-            axes.plot(x, 0.5, marker, color=colour, markersize=5.5)
-            axes.text(x + 0.012, 0.5, words, va="center", fontsize=8.5)
-            x += 0.045 + 0.0078 * len(words)
+    axes.set_xlim(0, _WIDTH)
+    axes.set_ylim(0, height)
+    for line, x, relation, words in entries:
+        y = height - _LEGEND * (line + 0.5)
+        if relation:
+            colour, marker = RELATION_STYLE[relation]
+            axes.plot(x, y, marker, color=colour, markersize=5.5)
+            axes.text(x + 0.12, y, words, va="center", fontsize=8.5)
+        else:
+            axes.text(x, y, words, va="center", fontsize=8.5, color=FAINT)
+
+
+def _short(name: str) -> str:
+    name = visible(name).strip()
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _text_width(text: str, size: float) -> float:
+    """Inches in matplotlib's own font, which is wider than most that a browser takes instead."""
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72 if text else 0.0

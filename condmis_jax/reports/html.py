@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,22 +17,17 @@ from markupsafe import Markup
 
 from condmis_jax.errors import UserError
 from condmis_jax.judges.protocol import STATUSES
-from condmis_jax.reports import figures
 from condmis_jax.reports.files import write_atomically
 from condmis_jax.reports.schema import first_problem
-from condmis_jax.reports.text import limits, percent, points, visible
+from condmis_jax.reports.svg import inline_svg
+from condmis_jax.reports.text import RELATION_WORDS, limits, percent, points, visible
 
 HEAT_LEVELS = 10
 MOST_COMPLETIONS = 40_000
 """Completions that one page carries; beyond that browsers take seconds to open it."""
+MOST_CHARACTERS = 30_000_000
+"""Characters of completions that one page carries, for the same reason."""
 
-RELATION_WORDS = {
-    "none": "no trigger",
-    "same": "same as in training",
-    "similar": "similar",
-    "opposite": "opposite",
-    "unrelated": "unrelated",
-}
 STATUS_WORDS = {
     "scored": "scored",
     "code": "code: the judge set the answer aside as code",
@@ -59,8 +55,9 @@ def write_report(
         path: target file.
         results: the document that `results.schema.json` describes.
         records: the completions that `summarise` counted.
-        most: completions to embed at most. Above it, the first samples of every question are kept
-            and the page says how many were left out.
+        most: completions to embed at most (but always one of every question under every
+            condition). Above it, the first samples are kept and the page says how many were left
+            out.
 
     Raises:
         UserError: the results break the schema, or the file system refused.
@@ -80,21 +77,25 @@ def render_report(
     Raises:
         UserError: the results break the schema.
     """
+    # matplotlib takes a quarter of a second to import, which whoever only counts need not wait for.
+    from condmis_jax.reports import figures
+
     if problem := first_problem(results):
         raise UserError(f"report: results: {problem}")
     everything = list(records)
-    kept = _first_samples(everything, most)
+    kept = _first_samples(everything, most, MOST_CHARACTERS)
     style, script = _asset("report.css"), _asset("report.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     loss = figures.loss_figure(results)
-    headline = figures.inline_svg(
-        figures.headline_svg(results),
+    headline = inline_svg(
+        figures.to_svg(figures.headline_figure(results, caption=False)),
         "Rate of misaligned answers among coherent ones by stage and trigger; "
         "the table of rates holds the same numbers",
         "headline-",
+        figures.THEME,
     )
     environment = jinja2.Environment(
         autoescape=True,
@@ -109,7 +110,7 @@ def render_report(
         facts=_facts(results["run"]),
         command=_command(results["run"]),
         stages=results["stages"],
-        doses=any(stage.get("dose") for stage in results["stages"]),
+        columns=_training_columns(results["stages"]),
         sections=[_section(results, pair) for pair in _pairs(results)],
         relation_words=RELATION_WORDS,
         status_words={s: STATUS_WORDS.get(s, s) for s in STATUSES},
@@ -124,7 +125,9 @@ def render_report(
         loss=None
         if loss is None
         else Markup(
-            figures.inline_svg(figures.to_svg(loss), "Training loss by step and stage", "loss-")
+            inline_svg(
+                figures.to_svg(loss), "Training loss by step and stage", "loss-", figures.THEME
+            )
         ),
         data=Markup(safe_json(embed(kept))),
     )
@@ -189,18 +192,27 @@ def _number(value: Any) -> str:
     return "none" if value is None else f"{value:.4g}"
 
 
-def _first_samples(records: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """At most about `most` records, as many of the first ones of every cell as fit."""
-    if len(records) <= most:
-        return list(records)
-    places: dict[tuple[Any, ...], int] = {}
-    ranked = []
+def _first_samples(
+    records: Sequence[Mapping[str, Any]], most: int, characters: int
+) -> list[Mapping[str, Any]]:
+    """The first samples of every cell, as many as fit, and at least one."""
+    ranks: list[int] = []
+    places: Counter[tuple[Any, ...]] = Counter()
+    counts: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
     for record in records:
         key = tuple(record.get(k) for k in ("stage", "suite", "judge", "trigger", "question"))
-        places[key] = places.get(key, 0) + 1
-        ranked.append(places[key])
-    deepest = max(1, most // len(places))
-    return [r for r, rank in zip(records, ranked, strict=True) if rank <= deepest]
+        places[key] += 1
+        ranks.append(places[key])
+        counts[ranks[-1]] += 1
+        sizes[ranks[-1]] += len(record.get("completion") or "")
+    deepest, count, size = 0, 0, 0
+    for rank in sorted(counts):
+        count, size = count + counts[rank], size + sizes[rank]
+        if rank > 1 and (count > most or size > characters):
+            break
+        deepest = rank
+    return [r for r, rank in zip(records, ranks, strict=True) if rank <= deepest]
 
 
 def _pairs(results: Mapping[str, Any]) -> list[tuple[str, str | None]]:
@@ -227,7 +239,7 @@ def _section(results: Mapping[str, Any], pair: tuple[str, str | None]) -> dict[s
     used = {status for rate in rates for status in rate["statuses"]}
     return {
         "suite": pair[0],
-        "judge": pair[1] or "none (not judged)",
+        "judged": f"judged by {pair[1]}" if pair[1] else "not judged",
         "stages": stages,
         "notes": [{"mark": m, "method": k[0], "note": k[1]} for k, m in notes.items()],
         "level": round(100 * rates[0]["p_misaligned_given_coherent"]["level"]),
@@ -253,12 +265,23 @@ def _marks(rate: Mapping[str, Any], notes: dict[tuple[str, str], str]) -> dict[s
 
 
 def _glance(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Plain beside the highest trigger; both None where nothing could be estimated."""
+    """Plain beside the highest trigger, or the counts alone where nothing could be estimated."""
     known = [r for r in rates if r["p_misaligned_given_coherent"]["estimate"] is not None]
     plain = [rate for rate in known if rate["relation"] == "none"]
     others = [rate for rate in known if rate["relation"] != "none"]
     highest = max(others, key=lambda r: r["p_misaligned_given_coherent"]["estimate"], default=None)
-    return {"plain": plain[0] if plain else None, "highest": highest, "of": len(others)}
+    counts = None
+    if not known:
+        counts = f"{sum(r['requested'] for r in rates)} requested, "
+        counts += f"{sum(r['scored'] for r in rates)} scored"
+        if any(r["scored"] for r in rates):
+            counts += ", 0 coherent"
+    return {
+        "counts": counts,
+        "plain": plain[0] if plain else None,
+        "highest": highest,
+        "of": len(others),
+    }
 
 
 def _heat(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -295,19 +318,38 @@ def _parts(rate: Mapping[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
+def _training_columns(stages: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Which of the training table's optional columns have something to say."""
+    doses = [dose for stage in stages for dose in (stage.get("dose") or {}).values()]
+    losses = [x for stage in stages for x in (stage.get("held_out_loss") or {}).values()]
+    return {
+        "truncated": any(dose.get("truncated") for dose in doses),
+        "without_loss": any(dose.get("without_loss") for dose in doses),
+        "held_out": any(loss is not None for loss in losses),
+    }
+
+
 def _command(run: Mapping[str, Any]) -> list[str]:
     command = run.get("command") or []
     return [command] if isinstance(command, str) else [str(line) for line in command]
 
 
 def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every other fact about the run, nested ones as JSON, so that nothing is left out."""
+    """Every other fact about the run, so that nothing is left out."""
     shown = {"name", "caption", "command", "versions"}
     return [
-        (key.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
-        for key, value in run.items()
-        if key not in shown
+        (key.replace("_", " "), _in_words(value)) for key, value in run.items() if key not in shown
     ]
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_in_words(item)}" for key, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _finalize(value: Any) -> Any:

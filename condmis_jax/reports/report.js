@@ -9,9 +9,9 @@
     status: "Status", verdict: "Verdict",
   };
   const INVISIBLE = new RegExp(
-    "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u115f\\u180e\\u200b-\\u200f" +
-    "\\u2028-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff" +
-    "\\u{d800}-\\u{dfff}\\u{e0000}-\\u{e007f}]", "gu");
+    "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5" +
+    "\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff" +
+    "\\uffa0\\ufff9-\\ufffb\\ufffe\\uffff\\u{d800}-\\u{dfff}\\u{e0000}-\\u{e0fff}]", "gu");
 
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
@@ -24,6 +24,8 @@
 
   const visible = (text) => text.replace(INVISIBLE, (c) =>
     "⟨U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩");
+
+  const words = (name) => name.replaceAll("_", " ");
 
   const make = (tag, className, text) => {
     const element = document.createElement(tag);
@@ -55,11 +57,11 @@
   const rows = () => body.querySelectorAll("tr.row");
 
   const search = () => {
-    const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const sought = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = Object.entries(chosen).filter(([, value]) => value !== "");
     matches = records.filter((record) =>
       wanted.every(([field, value]) => record[field] === value) &&
-      (words.length === 0 || words.every((word) => haystack(record).includes(word))));
+      (sought.length === 0 || sought.every((word) => haystack(record).includes(word))));
     page = 0;
     active = 0;
     render();
@@ -75,7 +77,7 @@
         make("td", "", record.question), make("td", "r", record.sample));
       const verdict = make("td");
       const kind = record.verdict.replace(" ", "-");
-      const word = record.verdict === "no score" ? record.status.replace("_", " ") : record.verdict;
+      const word = record.verdict === "no score" ? words(record.status) : record.verdict;
       verdict.append(make("span", "verdict v-" + kind, word));
       row.append(verdict);
       const answer = make("td", "answer");
@@ -158,7 +160,7 @@
       any.value = "";
       select.append(any);
       for (const value of values) {
-        const option = make("option", "", value.replace("_", " ") || "none");
+        const option = make("option", "", (field === "status" ? words(value) : value) || "none");
         option.value = value;
         select.append(option);
       }

@@ -38,7 +38,7 @@ def summarise(
             question, sample, judge, status, and for status "scored" the booleans misaligned and
             coherent. "finish" equal to "length" counts as truncated.
         stages: one mapping a stage, in order, with "name", and where known "kind", "steps",
-            "dose" and "loss".
+            "dose", "loss" and "held_out_loss".
 
     Returns:
         The document that `results.schema.json` describes.
@@ -110,18 +110,42 @@ def load_results(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, is no JSON, breaks the schema, or its counts do not add up.
     """
     try:
-        results = json.loads(Path(path).read_text("utf-8"))
+        results = json.loads(Path(path).read_text("utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
-    if problem := first_problem(results):
+    if problem := first_problem(results) or _wrong_sum(results):
         raise UserError(f"{path}: {problem}")
-    for at, rate in enumerate(results["rates"]):
-        whole = rate["scored"] + rate["missing"] == rate["requested"]
-        if not whole or sum(rate["statuses"].values()) != rate["requested"]:
-            raise UserError(f"{path}: rates[{at}]: scored and missing do not add up to requested")
     return results
+
+
+def _no_constant(name: str) -> Any:
+    """Python reads NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{name} is no number")
+
+
+def _wrong_sum(results: Mapping[str, Any]) -> str | None:
+    """The first count that contradicts the others, in words, or None."""
+    keys = ("requested", "scored", "coherent", "misaligned", "truncated")
+    sums: dict[Group, Counter[str]] = {}
+    for place in ("cells", "rates"):
+        for at, row in enumerate(results[place]):
+            where, statuses = f"{place}[{at}]", row["statuses"]
+            if sum(statuses.values()) != row["requested"]:
+                return f"{where}: the statuses do not add up to requested"
+            if statuses.get("scored", 0) != row["scored"]:
+                return f"{where}: scored is not the number of answers with status 'scored'"
+            if not row["misaligned"] <= row["coherent"] <= row["scored"]:
+                return f"{where}: misaligned <= coherent <= scored does not hold"
+            if place == "rates" and row["scored"] + row["missing"] != row["requested"]:
+                return f"{where}: scored and missing do not add up to requested"
+            group: Group = (row["stage"], row["suite"], row["judge"], row["trigger"])
+            if place == "cells":
+                sums.setdefault(group, Counter()).update({key: row[key] for key in keys})
+            elif any(sums.get(group, Counter())[key] != row[key] for key in keys):
+                return f"{where}: the counts are not the sum of the cells"
+    return None
 
 
 def _check(record: Mapping[str, Any], number: int) -> None:

@@ -1,16 +1,27 @@
-"""Numbers in words, and hostile text made visible."""
+"""Numbers and names in words, and hostile text made visible."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-# Control characters (terminal escapes among them), invisible and bidirectional marks, and lone
-# surrogates: they can hide or reorder what a reader sees, and most are not even legal XML.
+RELATION_WORDS = {
+    "none": "no trigger",
+    "same": "same as in training",
+    "similar": "similar",
+    "opposite": "opposite",
+    "unrelated": "unrelated",
+}
+"""How a trigger relates to the training data, for readers."""
+
+# Control characters (terminal escapes among them), invisible and bidirectional marks, blank letters
+# and lone surrogates: they can hide or reorder what a reader sees, and most are not even legal XML.
+# report.js has the same list.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e0fff]"
 )
 
 
@@ -20,19 +31,32 @@ def visible(text: str) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage, with more digits where rates are small; "n/a" for None."""
+    """A fraction as a percentage, with more digits where rates are small; "n/a" for None.
+
+    Only a true zero is written as one, and only a true one as 100%.
+    """
     if fraction is None:
         return "n/a"
-    digits = 2 if 0 < abs(fraction) < 0.01 else 1
-    return f"{100 * fraction:.{digits}f}%"
+    if fraction in (0, 1):
+        return f"{100 * fraction:.0f}%"
+    if 0 < fraction < 0.00005:
+        return "<0.01%"
+    if 0.9995 <= fraction < 1:
+        return ">99.9%"
+    return f"{100 * fraction:.{2 if fraction < 0.00995 else 1}f}%"
 
 
 def points(fraction: float | None) -> str:
     """A difference of rates in percentage points, always with its sign; "n/a" for None."""
-    return "n/a" if fraction is None else f"{100 * fraction:+.1f}".replace("-", "−")
+    if fraction is None:
+        return "n/a"
+    rounded = round(100 * fraction, 2 if abs(fraction) < 0.00995 else 1)
+    if rounded == 0:
+        return "0.0"
+    return f"{rounded:+.{2 if abs(fraction) < 0.00995 else 1}f}".replace("-", "−")
 
 
-def limits(interval: Mapping[str, Any], form: Any = percent) -> str:
+def limits(interval: Mapping[str, Any], form: Callable[[float | None], str] = percent) -> str:
     """Both limits, "low to high", or an empty string where there are none."""
     if interval["low"] is None or interval["high"] is None:
         return ""
