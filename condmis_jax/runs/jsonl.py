@@ -19,14 +19,19 @@ class JsonlWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_tail(path)
         self._durable = durable
-        self._file = path.open("a", encoding="utf-8")
+        # Unbuffered: what a full disk refused is not tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        for row in rows:
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
-        if self._durable:
-            os.fsync(self._file.fileno())
+        """Raises UserError when the disk is full; rows appended before are kept."""
+        left = memoryview("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            if self._durable:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(_refused(Path(self._file.name), error)) from None
 
     def close(self) -> None:
         self._file.close()
@@ -73,11 +78,27 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replaces a JSON file in one step, so that a reader never sees half of it."""
+    """Replaces a JSON file in one step, so that a reader never sees half of it.
+
+    Raises:
+        UserError: the disk is full; the old file is kept.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(_refused(path, error)) from None
+
+
+def _refused(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: cannot be written ({error.strerror}); make room on the disk, then run the same "
+        "command again: it goes on where it was"
+    )
 
 
 def read_json(path: Path) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -90,6 +92,54 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"n": object()})
     assert json.loads(path.read_text()) == {"n": 1}
+
+
+FILL_THE_DISK = """
+import resource, sys
+from pathlib import Path
+from condmis_jax.errors import UserError
+from condmis_jax.runs import JsonlWriter, write_json
+# Stands for a full disk: the kernel refuses to make any file larger.
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+folder = Path(sys.argv[1])
+written = 0
+try:
+    with JsonlWriter(folder / "rows.jsonl", durable=True) as writer:
+        while True:
+            writer.append([{"n": written, "text": "x" * 30}])
+            written += 1
+except UserError as error:
+    print(written)
+    print(error)
+try:
+    write_json(folder / "value.json", ["x" * 5000])
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_costs_no_finished_row(tmp_path):
+    write_json(tmp_path / "value.json", "old")
+    done = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    written, *errors = done.stdout.splitlines()
+    assert [e.split(": ")[0] for e in errors] == [
+        str(tmp_path / "rows.jsonl"),
+        str(tmp_path / "value.json"),
+    ]
+    assert all("make room on the disk" in e for e in errors)
+    assert read_json(tmp_path / "value.json") == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "value.json"]
+    # The disk was full in the middle of a row; once there is room again, the file goes on.
+    assert (tmp_path / "rows.jsonl").stat().st_size == 4096
+    with JsonlWriter(tmp_path / "rows.jsonl") as writer:
+        writer.append([{"n": int(written)}])
+    assert [row["n"] for row in read_jsonl(tmp_path / "rows.jsonl")] == [*range(int(written) + 1)]
 
 
 def test_unreadable_json_is_one_line(tmp_path):
