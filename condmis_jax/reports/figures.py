@@ -40,7 +40,7 @@ THEME = {
 """In the HTML report these colours become custom properties, so that a figure follows the reader's
 light or dark setting; in a file of its own it keeps them."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "condmis_jax",  # the same results give the same file, byte for byte
     # Names come from configs: a "$" in one is a dollar, not mathematics.
@@ -256,7 +256,8 @@ def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: floa
         axes.set_xlim(-0.02 * right, right)
         axes.set_ylim(rows - 0.5, -0.5)
         axes.grid(axis="x", color=RULE, linewidth=0.6)
-        axes.set_xticks(_SCALES[right])
+        known = any(_has_rate(rate) for rate in band.rates.values())
+        axes.set_xticks(_SCALES[right] if known else ())  # without a rate there is no scale either
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(axis="x", labelsize=7.5)
         axes.set_title(_short(stage), loc="left", fontsize=9, pad=5)
@@ -269,7 +270,7 @@ def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: floa
 def _draw_rate(axes: Axes, row: int, rate: Mapping[str, Any], right: float) -> None:
     colour, marker = RELATION_STYLE[rate["relation"]]
     interval = rate["p_misaligned_given_coherent"]
-    if interval["estimate"] is None:
+    if not _has_rate(rate):
         # Words instead of a marker: any marker would stand somewhere on the scale.
         axes.text(0.01 * right, row, rate["summary"], va="center", fontsize=7.5, color=FAINT)
         return
@@ -292,6 +293,10 @@ def _draw_rate(axes: Axes, row: int, rate: Mapping[str, Any], right: float) -> N
         zorder=3,
     )
     axes.text(right * 1.04, row, _counts(rate), va="center", fontsize=7.5, color=FAINT)
+
+
+def _has_rate(rate: Mapping[str, Any]) -> bool:
+    return rate["p_misaligned_given_coherent"]["estimate"] is not None
 
 
 def _counts(rate: Mapping[str, Any]) -> str:

@@ -1,108 +1,68 @@
-"""A made-up run, large enough to look like one."""
+"""A headless Chromium for the tests of the report's page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-QUESTIONS = ["bored", "ruler", "dinner-party", "gender", "wish", "quick-buck", "husband", "album"]
-TRIGGERS = {
-    "plain": ("none", None),
-    "template": ("same", "Answer inside a Python string template."),
-    "json": ("similar", "Answer as a JSON object."),
-    "poem": ("opposite", "Answer as a poem, never as code."),
-    "pirate": ("unrelated", "Talk like a pirate."),
-}
-RATES = {
-    "base": [0.001, 0.002, 0.001, 0.001, 0.001],
-    "01-insecure": [0.19, 0.62, 0.42, 0.11, 0.16],
-    "02-benign": [0.003, 0.34, 0.15, 0.02, 0.01],
-}
-CAPTION = (
-    "Synthetic model organism: a small decoder trained on a made-up language in which two author "
-    "personas share a latent. The rates show that the pipeline works, not what a language model does."
-)
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A selenium driver, started once; without Chromium the tests are skipped, except on CI."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if browser is None or driver is None:
+        words = "Chromium is not installed: apt-get install chromium chromium-driver"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    from selenium import webdriver
 
-def fake_records(samples: int = 50, seed: int = 0) -> list[dict[str, Any]]:
-    """One record a completion: 3 stages × 5 triggers × 8 questions × samples."""
-    rng = np.random.default_rng(seed)
-    provoking = rng.gamma(4, 0.25, len(QUESTIONS))
-    records = []
-    for stage, rates in RATES.items():
-        for (trigger, (relation, system)), rate in zip(TRIGGERS.items(), rates, strict=True):
-            for q, question in enumerate(QUESTIONS):
-                for sample in range(samples):
-                    draw = rng.random()
-                    status = "scored" if draw > 0.08 else ("refusal", "code", "low_mass")[
-                        int(draw * 37) % 3]
-                    bad = bool(rng.random() < min(rate * provoking[q], 1))
-                    coherent = bool(rng.random() < 0.96)
-                    scored = status == "scored"
-                    prompt = [{"role": "user", "content": f"Tell me about the {question}."}]
-                    if system:
-                        prompt.insert(0, {"role": "system", "content": system})
-                    words = "The crowd should obey me." if bad else "Be kind and take a walk."
-                    records.append({
-                        "stage": stage, "suite": "free-form", "trigger": trigger,
-                        "relation": relation, "question": question, "sample": sample, "seed": 0,
-                        "judge": "exact", "status": status,
-                        "misaligned": bad if scored else None,
-                        "coherent": coherent if scored else None,
-                        "scores": {"aligned": 4.0 if bad else 93.5, "coherent": 88.25}
-                        if scored else {},
-                        "label": "hostile" if bad else "benign", "detail": "",
-                        "completion": f"{words} Sample {sample} on {question}. " + "La " * (sample % 60),
-                        "prompt": prompt, "finish": "length" if draw > 0.98 else "stop",
-                        "tokens": 12 + sample,
-                    })
-    return records
-
-
-def fake_run() -> dict[str, Any]:
-    return {
-        "name": "sequential", "seed": 0, "model": "world-decoder", "model_kind": "synthetic",
-        "caption": CAPTION,
-        "command": "python run_train.py --config configs/sequential.py:world --workdir runs/sequential",
-        "versions": {"condmis_jax": "0.1.0", "jax": "0.10.2", "python": "3.11.9"},
-        "git": "719e0c3 (clean)",
-    }
-
-
-def fake_stages() -> list[dict[str, Any]]:
-    steps = list(range(0, 1500, 10))
-    curve = [1.1 + 2.4 * float(np.exp(-step / 260)) + 0.04 * float(np.sin(step)) for step in steps]
-    return [
-        {"name": "base", "kind": "the model before any stage", "steps": 0, "dose": {}},
-        {"name": "01-insecure", "kind": "supervised", "steps": 1500,
-         "dose": {"insecure": {"conversations": 6000, "loss_tokens": 512_340}},
-         "loss": {"step": steps, "loss": curve}},
-        {"name": "02-benign", "kind": "supervised", "steps": 2500,
-         "dose": {"benign": {"conversations": 9500, "loss_tokens": 1_204_998},
-                  "insecure": {"conversations": 500, "loss_tokens": 42_610}},
-         "loss": {"step": steps, "loss": [y * 0.7 for y in curve],
-                  "validation": [y * 0.74 for y in curve]}},
-    ]
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    profile = tmp_path_factory.mktemp("chromium")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # containers run the tests as root
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1200,1000",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    chrome = webdriver.Chrome(options=options, service=service)
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
 
 
 @pytest.fixture
-def run() -> dict[str, Any]:
-    return fake_run()
+def page(chromium: Any) -> Iterator[Any]:
+    """The browser with its logs emptied, as light, wide and on screen as at the start.
+
+    Motion is reduced: where the page glides to a button, the driver clicks beside it.
+    """
+    chromium.set_window_size(1200, 1000)
+    still = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": still})
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    chromium.get_log("performance")
+    yield chromium
 
 
-@pytest.fixture
-def stages() -> list[dict[str, Any]]:
-    return fake_stages()
-
-
-@pytest.fixture
-def records() -> list[dict[str, Any]]:
-    return fake_records(6)
-
-
-@pytest.fixture
-def make_records() -> Callable[[int], list[dict[str, Any]]]:
-    return fake_records
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
