@@ -271,3 +271,8 @@ def test_the_page_itself_never_scrolls_sideways(page: Any, hostile: Path, width:
     content, window = page.execute_script(size)
     assert window <= width
     assert content <= window
+    edges = page.execute_script(
+        "return ['#list', 'tr.row .answer', 'tr.opened td'].map((s) =>"
+        " document.querySelector(s).getBoundingClientRect().right)"
+    )
+    assert max(edges) - min(edges) <= 1, edges  # the answers fill the table
