@@ -110,14 +110,14 @@ def write_rows(path: Path, count: int) -> list[str]:
 BENIGN = "--config.stages.benign.data.mixture.benign"
 
 
-@pytest.mark.parametrize("kind", ["missing", "not-json", "no-chat"])
+@pytest.mark.parametrize("kind", ["missing", "not-json"])
 def test_bad_data_of_the_last_stage_is_found_before_the_first_trains(tmp_path, model, kind):
     path = tmp_path / "rows.jsonl"
     if kind == "missing":
         said = f"no file matches '{path}'"
     else:
         lines = write_rows(path, 50)
-        lines[6] = '{"messages": [' if kind == "not-json" else '{"messages": [{"role": "bot"}]}'
+        lines[6] = '{"messages": ['
         path.write_text("\n".join(lines) + "\n")
         said = f"{path}:7: "
     workdir = tmp_path / "run"

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -116,9 +117,40 @@ def test_killed_while_sampling(flags, unbroken, tmp_path):
     assert len({row["id"] for row in after}) == len(after) == TOTAL
     # Nor does the kill change a single token of the rest.
     assert {r["id"]: r for r in after} == {r["id"]: r for r in rows(unbroken)}
-    content = path.read_bytes()
-    assert run("run_eval.py", *arguments).returncode == 0
-    assert path.read_bytes() == content
+
+
+SMALL_DISK = """
+import os, resource, sys
+# Stands for a full disk: the kernel refuses to make any file larger.
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_full_disk_while_sampling(flags, unbroken, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = (*flags, "--workdir", str(workdir))
+    whole = completions_file(unbroken)
+    assert whole is not None
+    limit = whole.stat().st_size * 7 // 8
+    assert limit > 33_000  # SQLite's shared-memory file has to fit
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, str(limit), *command("run_eval.py", *arguments)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    path = completions_file(workdir)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {path}: cannot be written")
+    kept = rows(workdir)
+    assert 0 < len(kept) < TOTAL
+    assert kept == rows(unbroken)[: len(kept)]
 
 
 def mean_rating(prompt: str) -> float:
