@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,7 +154,11 @@ def prepare(
         plan=[pack(m) for m in members],
         held_out=[pack(m) for m in plan_steps(held, batch_size, drop_last=False)],
         dose=dose,
-        fingerprint={"steps": len(members), "tokens": int(sum(lengths[m] for m in seen))},
+        fingerprint={
+            "steps": len(members),
+            "tokens": int(sum(lengths[m] for m in seen)),
+            "sha256": _digest(data, members),
+        },
     )
 
 
@@ -189,6 +194,17 @@ def _members(
             if left is not None:
                 left -= sum(lengths[m] for m in step)
         epoch += 1
+
+
+def _digest(data: Sequence[Tokenised], members: Sequence[np.ndarray]) -> str:
+    """sha256 of what every step trains on: a changed row or another order is other data."""
+    h = hashlib.sha256()
+    for item in data:
+        h.update(item.tokens.tobytes())
+        h.update(item.loss.tobytes())
+    for ids in members:
+        h.update(np.asarray(ids, np.int64).tobytes())
+    return h.hexdigest()
 
 
 def describe(dose: Mapping[str, Mapping[str, int]]) -> str:
