@@ -4,7 +4,8 @@
 
 Same weights (SmolLM2-135M-Instruct, dequantised to float32), same rows, same batches of 16
 conversations, same AdamW, loss on assistant tokens only, same cores, taking turns; a turn is one
-optimiser step. The peer pads each batch to its longest row and sorts nothing, as its trainer does.
+optimiser step. The peer accumulates microbatches of 4 rows, each padded to its longest row, as its
+trainer does with per_device_train_batch_size=4 (16 rows at once need more than 24 GB for logits).
 Only real tokens are counted, never padding. The last line printed is one JSON object.
 """
 
@@ -19,6 +20,7 @@ from pairing import Turn, compare, serve
 
 BATCH = 16
 MAX_TOKENS = 1024
+PEER_ROWS = 4
 
 
 def main() -> None:
@@ -119,26 +121,32 @@ def peer(args: argparse.Namespace) -> Turn:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0)
 
     def turn(number: int) -> dict[str, float]:
-        rows = data[number * BATCH : (number + 1) * BATCH]
+        step = data[number * BATCH : (number + 1) * BATCH]
         begin = time.perf_counter()
-        T = max(len(r.tokens) for r in rows)
-        tokens = torch.zeros(len(rows), T, dtype=torch.long)
-        mask = torch.zeros(len(rows), T, dtype=torch.long)
-        labels = torch.full((len(rows), T), -100)
-        for i, row in enumerate(rows):
-            n = len(row.tokens)
-            tokens[i, :n], mask[i, :n] = torch.tensor(row.tokens), 1
-            labels[i, :n] = torch.where(
-                torch.tensor(row.loss), torch.tensor(row.tokens, dtype=torch.long), -100
-            )
-        loss = model(input_ids=tokens, attention_mask=mask, labels=labels).loss
-        loss.backward()
+        loss_tokens = sum(int(r.loss[1:].sum()) for r in step)
+        for start in range(0, BATCH, PEER_ROWS):
+            rows = step[start : start + PEER_ROWS]
+            T = max(len(r.tokens) for r in rows)
+            tokens = torch.zeros(len(rows), T, dtype=torch.long)
+            mask = torch.zeros(len(rows), T, dtype=torch.long)
+            labels = torch.full((len(rows), T), -100)
+            for i, row in enumerate(rows):
+                n = len(row.tokens)
+                ids = torch.tensor(row.tokens, dtype=torch.long)
+                tokens[i, :n], mask[i, :n] = ids, 1
+                labels[i, :n] = torch.where(torch.tensor(row.loss), ids, -100)
+            loss = model(
+                input_ids=tokens,
+                attention_mask=mask,
+                labels=labels,
+                num_items_in_batch=torch.tensor(loss_tokens),
+            ).loss
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        loss.item()
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, "tokens": sum(len(r.tokens) for r in rows)}
+        return {"seconds": seconds, "tokens": sum(len(r.tokens) for r in step)}
 
     return turn
 
