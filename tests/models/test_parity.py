@@ -350,6 +350,12 @@ def test_wrong_shape(broken: Path, mesh: Any) -> None:
         ({"model_type": "llama", "mlp_bias": True}, "mlp_bias"),
         ({"hidden_size": "32"}, "hidden_size"),
         ({"num_key_value_heads": 3}, "num_key_value_heads 3"),
+        ({"num_key_value_heads": "2"}, "num_key_value_heads"),
+        ({"num_key_value_heads": -2}, "num_key_value_heads"),
+        ({"head_dim": "8"}, "head_dim"),
+        ({"rope_parameters": None, "rope_theta": "large"}, "rope_theta"),
+        ({"rope_parameters": "default"}, "rope_parameters"),
+        ({"rms_norm_eps": None}, "rms_norm_eps"),
     ],
 )
 def test_unsupported_config(broken: Path, mesh: Any, values: dict[str, Any], named: str) -> None:

@@ -23,6 +23,7 @@ from tiny_stage import EVERY, STEPS
 from condmis_jax.errors import UserError
 from condmis_jax.models import init_params
 from condmis_jax.training import Checkpoints, TrainStep
+from condmis_jax.training.metrics import Metrics
 
 Unbroken = tuple[Path, dict[str, Any]]
 
@@ -105,8 +106,17 @@ def test_sigterm_saves_and_resumes(unbroken: Unbroken, mesh: Any, tmp_path: Path
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_never_becomes_a_checkpoint(
-    unbroken: Unbroken, mesh: Any, tmp_path: Path, bad: float
+    unbroken: Unbroken, mesh: Any, tmp_path: Path, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write = Metrics._write
+
+    def late(self: Metrics, row: dict[str, Any]) -> None:
+        if row["step"] == 2 * EVERY - 1:
+            time.sleep(0.5)  # the loop is at the next checkpoint before the value is known
+        write(self, row)
+
+    monkeypatch.setattr(Metrics, "_write", late)
+
     def poisoned(step: TrainStep) -> TrainStep:
         updates = 0
 
