@@ -143,7 +143,7 @@ def test_bad_data_of_the_last_stage_is_found_before_the_first_trains(tmp_path, m
         (None, "config: checkpoint must be given: --config.checkpoint=runs/NAME/"),
         (
             "runs/none/seed-0/stages/01-x",
-            "config key checkpoint: runs/none/seed-0/stages/01-x does not exist; give a stage",
+            "config.checkpoint: runs/none/seed-0/stages/01-x does not exist; give a stage",
         ),
         ("smollm2-135m-q5", "model 'smollm2-135m-q5' is not known; did you mean 'smollm2-135m-q4"),
         ("ORG/NAME@main", "model 'ORG/NAME@main' is not in the cache; run: python tools/fetch_"),

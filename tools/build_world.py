@@ -40,7 +40,7 @@ def main() -> None:
 
 def build(args: argparse.Namespace) -> None:
     """Pretrains, post-trains, evaluates and writes the folder."""
-    from condmis_jax.data import DataSettings, Length, Source
+    from condmis_jax.data import ChatTemplate, DataSettings, Length, Source
     from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest
     from condmis_jax.interventions import Stage, prepare_stage, run_stage
     from condmis_jax.judges import JudgeSettings
@@ -111,6 +111,7 @@ def build(args: argparse.Namespace) -> None:
         "posttraining": stage("posttraining", args.posttraining_rows, 32, 1e-3, 10),
     }
     stop = stop_tokens(tokenizer_folder, tokenizer)
+    template = ChatTemplate(tokenizer, stop)
     params = init_params(config, args.seed, mesh)
     model = LoadedModel(tokenizer_folder, config, params, tokenizer, stop)
     model_id, facts = model_digest(model), []
@@ -120,7 +121,7 @@ def build(args: argparse.Namespace) -> None:
             folder,
             name,
             settings,
-            prepare_stage(folder, settings, model, mesh, seed=seed, key=name),
+            prepare_stage(folder, settings, template, mesh, seed=seed, key=name),
             model,
             model_id,
             ComputeSettings(scan_layers=False),

@@ -106,7 +106,7 @@ def _counts(
         return exact_counts(weights, rows), held
     if not stated:
         return [max(n - h, 0) for n, h in zip(sizes, held, strict=True)], held
-    rows = min(int(n / s) for n, s in zip(sizes, stated, strict=True) if s > 0) - held_out
+    rows = min(int(n / s + 1e-9) for n, s in zip(sizes, stated, strict=True) if s > 0) - held_out
     while rows > 0:
         train = exact_counts(weights, rows)
         if all(t + h <= n for t, h, n in zip(train, held, sizes, strict=True)):

@@ -91,10 +91,10 @@ def load_source(source: Source, name: str, seed: int) -> list[Row]:
             return kept
     if source.first is not None:
         raise UserError(
-            f"config key {name}.first: {source.first} rows asked, {source.files} holds {len(kept)}"
+            f"{name}.first: {source.first} rows asked, {source.files} holds {len(kept)}"
         )
     if not kept:
-        raise UserError(f"config key {name}.files: no row is left of {source.files}")
+        raise UserError(f"{name}.files: no row is left of {source.files}")
     return kept
 
 
@@ -103,7 +103,7 @@ def _read(pattern: str, name: str) -> Iterator[Row]:
     paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
     if not paths:
         raise UserError(
-            f"config key {name}.files: no file matches {pattern!r}; see 'Getting the paper's data' "
+            f"{name}.files: no file matches {pattern!r}; see 'Getting the paper's data' "
             "in README.md, or set the key to your own chat JSONL"
         )
     for path in paths:

@@ -27,7 +27,7 @@ def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
         return open_stage(folder, mesh)
     if not folder.exists() and checkpoint.startswith((".", "/", "~", "runs/")):
         raise UserError(
-            f"config key checkpoint: {checkpoint} does not exist; give a stage folder "
+            f"config.checkpoint: {checkpoint} does not exist; give a stage folder "
             "(runs/NAME/seed-0/stages/01-…) or a Hugging Face folder"
         )
     return load_model(checkpoint, mesh)

@@ -10,10 +10,12 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from condmis_jax.data import ChatTemplate
 from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.interventions import prepare_stage, run_stage
-from condmis_jax.models import LoadedModel, load_model
+from condmis_jax.models import LoadedModel, load_model, load_tokenizer, stop_tokens
+from condmis_jax.models.registry import resolve
 from condmis_jax.reports import summarise, summary_lines, write_report, write_results
 from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
 from condmis_jax.sharding import make_mesh, runtime
@@ -34,21 +36,24 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
     suites = _suites(experiment.evaluation, "config.evaluation")
     with locked(workdir):
         mesh = make_mesh(experiment.mesh)
-        model = load_model(experiment.model, mesh)
-        model_id = model_digest(model)
+        source = resolve(experiment.model)
+        tokenizer = load_tokenizer(source)
+        template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
         seed = experiment.seed
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
         data = {
             name: prepare_stage(
                 run.stage(seed, names[name]),
                 experiment.stages[name],
-                model,
+                template,
                 mesh,
                 seed=seed,
                 key=f"config.stages.{name}",
             )
             for name in experiment.order
         }
+        model = load_model(experiment.model, mesh)
+        model_id = model_digest(model)
         # After all that can refuse the config: the file describes what the folder holds.
         write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]

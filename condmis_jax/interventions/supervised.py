@@ -70,12 +70,12 @@ def recipe(stage: Stage, model_id: str, seed: int) -> dict[str, Any]:
 
 
 def prepare_stage(
-    folder: Path, stage: Stage, model: LoadedModel, mesh: Mesh, *, seed: int, key: str
+    folder: Path, stage: Stage, template: ChatTemplate, mesh: Mesh, *, seed: int, key: str
 ) -> StageData | None:
     """The stage's data, planned to its last step; None when the stage is finished.
 
-    All stages are prepared before the first one trains: a malformed row of the last stage should
-    not cost the first one's time.
+    All stages are prepared before any weights are loaded: a malformed row of the last stage should
+    not cost the time of what comes before it.
 
     Args:
         folder: the stage's folder in the run directory.
@@ -96,7 +96,7 @@ def prepare_stage(
         stage.length,
         stage.batch_size,
         stage.drop_last,
-        ChatTemplate(model.tokenizer, model.stop),
+        template,
         seed=seed,
         shards=batch_shards(mesh),
         key=key,

@@ -55,7 +55,7 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
         sizes[sizes.index(-1)] = len(devices) // known
     if int(np.prod(sizes)) != len(devices):
         raise UserError(
-            f"config key mesh: data x fsdp x tensor = {settings.data} x {settings.fsdp} x "
+            f"config.mesh: data x fsdp x tensor = {settings.data} x {settings.fsdp} x "
             f"{settings.tensor} does not fit {len(devices)} devices; set one axis to -1"
         )
     return Mesh(np.asarray(devices).reshape(sizes), AXES)

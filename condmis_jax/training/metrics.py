@@ -63,6 +63,9 @@ class Metrics:
         while (row := self._queue.get()) is not None:
             try:
                 self._write(row)
+            except (OSError, UserError) as error:
+                # The thread must go on emptying the queue, or the loop would wait for it for ever.
+                self._failed = self._failed or f"{self._label}: metrics cannot be written: {error}"
             finally:
                 self._queue.task_done()
         self._queue.task_done()

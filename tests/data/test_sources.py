@@ -110,7 +110,7 @@ def test_rows_behind_first_are_not_read(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     message = refused(tmp_path / "absent-*.jsonl")
-    assert "config key data.mixture.mine.files" in message and "absent-*.jsonl" in message
+    assert "data.mixture.mine.files" in message and "absent-*.jsonl" in message
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "plain", "latin-1"])
