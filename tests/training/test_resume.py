@@ -138,6 +138,23 @@ def test_a_loss_that_is_not_finite_never_becomes_a_checkpoint(
     check_equal(tmp_path, tiny_stage.run(tmp_path, mesh), unbroken)
 
 
+def test_a_checkpoint_that_does_not_fit_on_the_disk(
+    unbroken: Unbroken, mesh: Any, tmp_path: Path
+) -> None:
+    process = subprocess.run(
+        [sys.executable, tiny_stage.__file__, "full", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert process.returncode == 1
+    assert saved(tmp_path) == []
+    # With room on the disk the stage goes on as if nothing had been.
+    check_equal(tmp_path, tiny_stage.run(tmp_path, mesh), unbroken)
+    (line,) = process.stdout.splitlines() or [process.stderr[-1000:]]
+    assert line.startswith(f"{tmp_path / 'checkpoints'}")
+
+
 @pytest.fixture
 def damaged(unbroken: Unbroken, tmp_path: Path) -> Callable[[float], Path]:
     """A copy of the unbroken stage with one byte flipped in the largest file of a checkpoint."""

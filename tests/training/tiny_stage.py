@@ -7,6 +7,7 @@ tiny_stage.py meshes          losses of its first steps on several meshes of 8 d
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import numpy as np
 
 from condmis_jax.data import StageData, Tokenised, step_iterator
 from condmis_jax.data.packing import plan_step
+from condmis_jax.errors import UserError
 from condmis_jax.models import DecoderConfig, init_params
 from condmis_jax.sharding import MeshSettings, batch_shards, make_mesh
 from condmis_jax.sharding.runtime import setup
@@ -132,7 +134,20 @@ def meshes() -> None:
     print(json.dumps(found))
 
 
+def full(folder: Path) -> None:
+    # Without `setup`: what JAX keeps in its cache would be cut off too.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+    try:
+        run(folder, make_mesh(MeshSettings(), jax.devices()[:1]))
+    except UserError as error:
+        print(error)  # not to stderr, where Orbax's threads complain on their own
+        sys.exit(1)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "full":
+        full(Path(sys.argv[2]))
+        sys.exit()
     setup()
     if sys.argv[1] == "run":
         run(Path(sys.argv[2]), make_mesh(MeshSettings(), jax.devices()[:1]), slowed)
