@@ -6,6 +6,7 @@ import glob
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,5 +123,5 @@ def _read(pattern: str, name: str) -> Iterator[Row]:
                     if not any(m.role == "assistant" for m in conversation.messages):
                         raise UserError(f"{where}: no assistant turn to train on")
                     yield Row(conversation, where)
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
             raise UserError(f"{path}: cannot be read ({error})") from None
