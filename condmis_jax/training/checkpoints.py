@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +15,17 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
+from condmis_jax.runs import read_json, write_json
 
 KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background."""
+    """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background.
+
+    Beside a checkpoint lies the sha256 of each of its files, written when the save has finished:
+    neither Orbax nor the file system would notice a flipped byte.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder.absolute()
@@ -28,6 +35,8 @@ class Checkpoints:
                 max_to_keep=KEPT, create=True, enable_async_checkpointing=True
             ),
         )
+        self._sealing: threading.Thread | None = None
+        self._failure: UserError | None = None
 
     @property
     def latest(self) -> int | None:
@@ -35,14 +44,73 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, params: Params, optimiser: Any, iterator: dict[str, Any]) -> None:
-        """Starts writing the state after `step` optimiser steps."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params),  # type: ignore[call-arg]
-                optimiser=ocp.args.StandardSave(optimiser),  # type: ignore[call-arg]
-                progress=ocp.args.JsonSave({"step": step, "iterator": iterator}),  # type: ignore[call-arg]
-            ),
+        """Starts writing the state after `step` optimiser steps.
+
+        Raises:
+            UserError: this or the save before could not be written.
+        """
+        self.wait()
+        arguments = ocp.args.Composite(
+            params=ocp.args.StandardSave(params),  # type: ignore[call-arg]
+            optimiser=ocp.args.StandardSave(optimiser),  # type: ignore[call-arg]
+            progress=ocp.args.JsonSave({"step": step, "iterator": iterator}),  # type: ignore[call-arg]
+        )
+        try:
+            self._manager.save(step, args=arguments)
+        except Exception as error:  # whatever Orbax's layers raise
+            raise self._unwritten(step, error) from error
+        self._sealing = threading.Thread(target=self._seal, args=(step,))
+        self._sealing.start()
+
+    def wait(self) -> None:
+        """Returns when every save is on disk and sealed.
+
+        Raises:
+            UserError: a save could not be written.
+        """
+        if self._sealing is not None:
+            self._sealing.join()
+            self._sealing = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _seal(self, step: int) -> None:
+        try:
+            self._manager.wait_until_finished()
+            write_json(self._seal_path(step), _digests(self._folder / str(step)))
+            for old in self._folder.glob("*.sha256.json"):
+                if not (self._folder / old.name.partition(".")[0]).is_dir():
+                    old.unlink()
+        # Whatever Orbax's layers raise; the next `wait` raises it in the caller's thread.
+        except Exception as error:
+            self._failure = self._unwritten(step, error)
+
+    def _seal_path(self, step: int) -> Path:
+        return self._folder / f"{step}.sha256.json"
+
+    def _unwritten(self, step: int, error: Exception) -> UserError:
+        return UserError(
+            f"{self._folder}/{step}: the checkpoint cannot be written ({_first_line(error)}); "
+            "make room and run the same command, which resumes from the one before"
+        )
+
+    def _check_seal(self, step: int) -> None:
+        """A save that a crash left without its seal is whole by Orbax's own commit file."""
+        path = self._seal_path(step)
+        if not path.exists():
+            return
+        expected, found = read_json(path), _digests(self._folder / str(step))
+        changed = sorted(
+            n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)
+        )
+        if changed:
+            raise self._damaged(step, f"{changed[0]} is not what was written")
+
+    def _damaged(self, step: int | None, reason: str) -> UserError:
+        return UserError(
+            f"{self._folder}/{step}: this checkpoint is damaged or of another model ({reason}); "
+            "delete its folder and run again to resume from the one before"
         )
 
     def restore(self, params: Any, optimiser: Any) -> tuple[Params, Any, dict[str, Any]]:
@@ -82,19 +150,13 @@ class Checkpoints:
         return self._read(self.latest, ocp.args.Composite(params=restore))["params"]
 
     def _read(self, step: int | None, args: Any) -> Any:
+        if step is not None:
+            self._check_seal(step)
         try:
             return self._manager.restore(step, args=args)
         # Orbax and TensorStore raise whatever their layers raise on damaged files.
         except Exception as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise UserError(
-                f"{self._folder}/{step}: this checkpoint is damaged or of another model ({reason});"
-                " delete its folder and run again to resume from the one before"
-            ) from error
-
-    def wait(self) -> None:
-        """Returns when every save is on disk."""
-        self._manager.wait_until_finished()
+            raise self._damaged(step, _first_line(error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +167,30 @@ class Checkpoints:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        failure: UserError | None = None
+        try:
+            self.wait()
+        except UserError as error:
+            failure = error
+        try:
+            self._manager.close()
+        except Exception as error:  # Orbax raises the failure of an unfinished save once more
+            failure = failure or self._unwritten(self.latest or 0, error)
+        if failure is not None and kind is None:
+            raise failure
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file below a folder, by relative path."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
