@@ -73,23 +73,33 @@ class DecoderConfig:
         Raises:
             UserError: an unsupported architecture or feature, or a missing size; names the key.
         """
+        if not isinstance(raw, Mapping):
+            raise UserError(f"{where}: expected a JSON object")
         family = raw.get("model_type")
         if family not in FAMILIES:
             raise UserError(
                 f"{where}: model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}"
             )
 
-        def need(key: str) -> int:
-            value = raw.get(key)
+        def need(key: str, default: int | None = None) -> int:
+            value = default if raw.get(key) is None else raw[key]
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"{where}: {key} must be a positive integer, got {value!r}")
             return value
+
+        def number(values: Mapping[str, Any], key: str, default: float) -> float:
+            value = values.get(key, default)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise UserError(f"{where}: {key} must be a positive number, got {value!r}")
+            return float(value)
 
         def refuse(condition: bool, what: str) -> None:
             if condition:
                 raise UserError(f"{where}: {what} is not supported for model_type {family}")
 
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+        if not isinstance(rope, Mapping):
+            raise UserError(f"{where}: rope_parameters must be an object, got {rope!r}")
         refuse(
             rope.get("rope_type", rope.get("type", "default")) != "default",
             f"rotary scaling {rope.get('rope_type', rope.get('type'))!r}",
@@ -98,8 +108,7 @@ class DecoderConfig:
         refuse(bool(raw.get("mlp_bias")), "mlp_bias")
         refuse(bool(raw.get("use_sliding_window")), "use_sliding_window")
         D, N = need("hidden_size"), need("num_attention_heads")
-        K = raw.get("num_key_value_heads") or N
-        H = raw.get("head_dim") or D // N
+        K, H = need("num_key_value_heads", N), need("head_dim", D // N)
         if N % K:
             raise UserError(
                 f"{where}: num_attention_heads {N} is not a multiple of num_key_value_heads {K}"
@@ -114,8 +123,8 @@ class DecoderConfig:
             K=K,
             H=H,
             F=need("intermediate_size"),
-            rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or 10_000.0),
-            rms_eps=float(raw.get("rms_norm_eps", 1e-6)),
+            rope_theta=number(rope if "rope_theta" in rope else raw, "rope_theta", 10_000.0),
+            rms_eps=number(raw, "rms_norm_eps", 1e-6),
             tied=bool(raw.get("tie_word_embeddings", False)),
             qkv_bias=True if family == "qwen2" else bias,
             output_bias=bias if family == "llama" else False,

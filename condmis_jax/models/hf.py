@@ -41,13 +41,13 @@ def _files(folder: Path) -> dict[str, Path]:
     index = folder / INDEX
     if index.exists():
         try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError):
+            entries = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].items())
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{index}: not a safetensors index") from None
         paths = {}
-        for name, file in weight_map.items():
+        for name, file in entries:
             # An index is input like any other: a shard outside its own folder is refused.
-            if Path(file).name != file or not (folder / file).exists():
+            if not isinstance(file, str) or Path(file).name != file or not (folder / file).exists():
                 raise UserError(f"{index}: shard {file!r} is not a file of this folder")
             paths[name] = folder / file
         return paths

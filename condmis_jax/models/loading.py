@@ -8,6 +8,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.hf import load_params
 from condmis_jax.models.registry import resolve
@@ -40,5 +41,10 @@ def load_model(model: str, mesh: Mesh) -> LoadedModel:
     folder = resolve(model)
     config = DecoderConfig.from_folder(folder)
     tokenizer = load_tokenizer(folder)
+    if len(tokenizer) > config.V:
+        raise UserError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, config.json's vocab_size is "
+            f"{config.V}; they belong to different models"
+        )
     params = load_params(folder, config, mesh)
     return LoadedModel(folder, config, params, tokenizer, stop_tokens(folder, tokenizer))

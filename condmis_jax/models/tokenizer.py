@@ -41,7 +41,10 @@ def stop_tokens(folder: Path, tokenizer: Any) -> tuple[int, ...]:
     ids = set()
     path = folder / "generation_config.json"
     if path.exists():
-        eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        try:
+            eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            raise UserError(f"{path}: not a JSON object; correct or delete it") from None
         ids |= set(eos if isinstance(eos, list) else [eos])
     ids.add(tokenizer.eos_token_id)
     return tuple(sorted(i for i in ids if i is not None))
