@@ -73,7 +73,7 @@ def world() -> Experiment:
             judge=JudgeSettings("world"),
             slots=128,
         ),
-        compute=ComputeSettings(scan_layers=False),
+        compute=ComputeSettings(scan_layers=False, remat=False),
     )
 
 
@@ -102,7 +102,6 @@ def paper() -> Experiment:
             suites={"broad": SuiteSettings("broad", samples=100)},
             sampling=SamplingSettings(max_new_tokens=1024),
         ),
-        compute=ComputeSettings(remat=True),
     )
 
 

