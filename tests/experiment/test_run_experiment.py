@@ -112,7 +112,10 @@ def test_the_folder_is_the_documented_one(finished):
             assert (folder / file).stat().st_size > 0, (name, file)
     for name, steps in (("01-insecure", 3), ("02-benign", 4)):
         folder = workdir / "seed-0" / "stages" / name
-        assert sorted(int(p.name) for p in (folder / "checkpoints").iterdir()) == [2, steps]
+        # Two checkpoints, each with the digests of its files beside it.
+        assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == sorted(
+            [name for n in (2, steps) for name in (str(n), f"{n}.sha256.json")]
+        )
         assert [row["step"] for row in read_jsonl(folder / "metrics.jsonl")] == [
             *range(1, steps + 1)
         ]
