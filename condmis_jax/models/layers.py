@@ -18,6 +18,16 @@ from condmis_jax.models.config import DecoderConfig
 
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
 
+PRODUCTS = {
+    "q": "BTD,DNH->BTNH",
+    "k": "BTD,DKH->BTKH",
+    "v": "BTD,DKH->BTKH",
+    "o": "BTNH,NHD->BTD",
+    "gate": "BTD,DF->BTF",
+    "up": "BTD,DF->BTF",
+    "down": "BTF,FD->BTD",
+}
+
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
 # The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
 # place; as a stacked output of the scan it would be copied in every step.
@@ -55,6 +65,13 @@ def packed(segments: jax.Array) -> Attend:
     return attend
 
 
+def project(w: Mapping[str, jax.Array], name: str, x: jax.Array) -> jax.Array:
+    """The linear map `name` of a layer, with its bias where the model has one."""
+    y = jnp.einsum(PRODUCTS[name], x, w[name])
+    bias = f"{name}_bias"
+    return y + w[bias] if bias in w else y
+
+
 def layer(
     config: DecoderConfig,
     w: Mapping[str, jax.Array],
@@ -67,18 +84,11 @@ def layer(
     """Block `index`: x [B, T, D] with the weights `w` of that layer -> ([B, T, D], cache)."""
     w = {name: value.astype(x.dtype) for name, value in w.items()}
     h = rms_norm(x, w["attn_norm"], config.rms_eps)
-    q = jnp.einsum("BTD,DNH->BTNH", h, w["q"])
-    k = jnp.einsum("BTD,DKH->BTKH", h, w["k"])
-    v = jnp.einsum("BTD,DKH->BTKH", h, w["v"])
-    if config.qkv_bias:
-        q, k, v = q + w["q_bias"], k + w["k_bias"], v + w["v_bias"]
+    q, k, v = project(w, "q", h), project(w, "k", h), project(w, "v", h)
     out, cache = attend(rotate(q, *angles), rotate(k, *angles), v, index, cache)
-    out = jnp.einsum("BTNH,NHD->BTD", out, w["o"])
-    x = x + (out + w["o_bias"] if config.output_bias else out)
+    x = x + project(w, "o", out)
     h = rms_norm(x, w["mlp_norm"], config.rms_eps)
-    gate = jnp.einsum("BTD,DF->BTF", h, w["gate"])
-    up = jnp.einsum("BTD,DF->BTF", h, w["up"])
-    return x + jnp.einsum("BTF,FD->BTD", jax.nn.silu(gate) * up, w["down"]), cache
+    return x + project(w, "down", jax.nn.silu(project(w, "gate", h)) * project(w, "up", h)), cache
 
 
 def hidden_states(
