@@ -121,7 +121,7 @@ def build(args: argparse.Namespace) -> None:
             folder,
             name,
             settings,
-            prepare_stage(folder, settings, template, mesh, seed=seed, key=name),
+            prepare_stage(folder, settings, None, template, mesh, seed=seed, key=name),
             model,
             model_id,
             ComputeSettings(scan_layers=False, remat=False),

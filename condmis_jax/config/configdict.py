@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ml_collections import config_dict
 
@@ -30,5 +30,7 @@ def _convert(value: Any, hint: Any) -> Any:
         return config_dict.ConfigDict({k: _convert(v, None) for k, v in value.items()})
     if value is None and get_origin(hint) in (Union, types.UnionType):
         kind = next(a for a in get_args(hint) if a is not type(None))
+        if get_origin(kind) is Literal:
+            kind = type(get_args(kind)[0])
         return config_dict.placeholder(get_origin(kind) or kind)
     return value

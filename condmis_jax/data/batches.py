@@ -64,7 +64,11 @@ def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shar
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One optimiser step: its microbatches and what they hold."""
+    """One optimiser step: its microbatches and what they hold.
+
+    Beside the arrays of `pack_arrays` a microbatch holds its place, the int32 scalars
+    `step` and `microbatch`: noise that depends on nothing else is the same after a resume.
+    """
 
     step: int
     microbatches: tuple[Arrays, ...]
@@ -87,7 +91,11 @@ class _StepSource:
         # The first token of a conversation is predicted from nothing, so it never carries loss.
         loss_tokens = sum(int(self._data[m].loss[1:].sum()) for m in members)
         scale = 1.0 / max(loss_tokens, 1)
-        arrays = tuple(pack_arrays(b, self._data, scale, self._shards) for b in batches)
+        arrays = tuple(
+            pack_arrays(b, self._data, scale, self._shards)
+            | {"step": np.asarray(index, np.int32), "microbatch": np.asarray(i, np.int32)}
+            for i, b in enumerate(batches)
+        )
         return StepBatch(
             index, arrays, sum(len(self._data[m].tokens) for m in members), loss_tokens
         )

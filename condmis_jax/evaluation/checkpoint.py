@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from jax.sharding import Mesh
 
+from condmis_jax.config import build
 from condmis_jax.errors import UserError
-from condmis_jax.models import DecoderConfig, LoadedModel, load_model, load_tokenizer, stop_tokens
+from condmis_jax.models import (
+    Base,
+    DecoderConfig,
+    LoadedModel,
+    Lora,
+    load_model,
+    load_tokenizer,
+    model_digest,
+    stop_tokens,
+    with_adapters,
+)
+from condmis_jax.runs import read_json, write_json
 from condmis_jax.training import Checkpoints
 
 HF = "hf"
 """In a stage's folder: config.json and tokenizer files, so that the stage stands on its own."""
+
+BASE_MODEL = "base_model.json"
+"""In a stage of adapters: the base model's name and digest, and the adapters' form."""
 
 
 def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
@@ -34,26 +48,44 @@ def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
 
 
 def open_stage(folder: Path, mesh: Mesh) -> LoadedModel:
-    """The model that a stage ended with.
+    """The model that a stage ended with; a stage of adapters loads its base model.
 
     Raises:
-        UserError: the stage has no finished checkpoint or it is damaged.
+        UserError: the stage has no finished checkpoint or it is damaged, or its base model is gone
+            or is another one now.
     """
-    base = folder / HF
-    config = DecoderConfig.from_folder(base)
-    tokenizer = load_tokenizer(base)
+    if (folder / BASE_MODEL).exists():
+        model = _open_base(folder, mesh)
+    else:
+        source = folder / HF
+        tokenizer = load_tokenizer(source)
+        config = DecoderConfig.from_folder(source)
+        model = LoadedModel(source, config, {}, tokenizer, stop_tokens(source, tokenizer))
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        params = checkpoints.restore_params(config, mesh)
-    return LoadedModel(base, config, params, tokenizer, stop_tokens(base, tokenizer))
+        trained = checkpoints.restore_params(model.config, mesh)
+    return replace(model, params={**model.params, **trained})
 
 
-def model_digest(model: LoadedModel) -> str:
-    """sha256 of architecture, weights and tokenizer: a changed byte is another model."""
-    h = hashlib.sha256(repr(model.config).encode())
-    for name in sorted(model.params):
-        h.update(name.encode())
-        h.update(np.ascontiguousarray(model.params[name]).data)
-    h.update(model.tokenizer.backend_tokenizer.to_str().encode())
-    h.update(model.tokenizer.chat_template.encode())
-    h.update(repr(model.stop).encode())
-    return h.hexdigest()
+def keep_base(folder: Path, model: LoadedModel) -> None:
+    """Writes what `open_stage` needs to find the base model of adapters again."""
+    assert model.base is not None and model.config.lora is not None
+    write_json(folder / BASE_MODEL, {**asdict(model.base), "lora": asdict(model.config.lora)})
+
+
+def _open_base(folder: Path, mesh: Mesh) -> LoadedModel:
+    """The base model of a stage of adapters, with a config that asks for them."""
+    kept = read_json(folder / BASE_MODEL)
+    name = kept["model"]
+    lora = build(Lora, kept["lora"], str(folder / BASE_MODEL))
+    try:
+        model = load_model(name, mesh, dtype=lora.base_dtype)
+    except UserError as error:
+        raise UserError(f"{folder}: its base model {name!r} cannot be loaded: {error}") from None
+    base = Base(name, model_digest(model))
+    if base.digest != kept["digest"]:
+        raise UserError(
+            f"{folder}: its base model {name!r} has changed since the stage was trained (digest "
+            f"{base.digest[:8]} instead of {kept['digest'][:8]}); bring the old one back, "
+            f"or put its path into {BASE_MODEL}"
+        )
+    return with_adapters(model, replace(model.config, lora=lora), {}, base)

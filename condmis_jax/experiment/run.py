@@ -11,10 +11,18 @@ from typing import Any
 from jax.sharding import Mesh
 
 from condmis_jax.data import ChatTemplate
+from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.interventions import prepare_stage, run_stage
-from condmis_jax.models import LoadedModel, load_model, load_tokenizer, stop_tokens
+from condmis_jax.models import (
+    Base,
+    LoadedModel,
+    load_model,
+    load_tokenizer,
+    new_adapters,
+    stop_tokens,
+)
 from condmis_jax.models.registry import resolve
 from condmis_jax.reports import summarise, summary_lines, write_report, write_results
 from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
@@ -40,11 +48,13 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         tokenizer = load_tokenizer(source)
         template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
         seed = experiment.seed
+        lora = experiment.lora.resolve()
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
         data = {
             name: prepare_stage(
                 run.stage(seed, names[name]),
                 experiment.stages[name],
+                lora,
                 template,
                 mesh,
                 seed=seed,
@@ -52,12 +62,21 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
             )
             for name in experiment.order
         }
-        model = load_model(experiment.model, mesh)
+        model = load_model(experiment.model, mesh, dtype=lora.base_dtype if lora else "float32")
+        if model.base is not None and lora is not None:
+            raise UserError(
+                f"config.lora.preset: {experiment.model} is an adapter, which brings its own "
+                "settings; leave it 'none' to train that one on, or give its base as config.model"
+            )
         model_id = model_digest(model)
         # After all that can refuse the config: the file describes what the folder holds.
         write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
+        if lora is not None:
+            base = Base(experiment.model, model_id)
+            model = new_adapters(model, lora, base, mesh, seed=seed)
+            model_id = model_digest(model)
         for name in experiment.order:
             model, model_id, stage_facts = run_stage(
                 run.stage(seed, names[name]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from condmis_jax.config import nearest
 from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.interventions import Stage
+from condmis_jax.models import LoraSettings
 from condmis_jax.sharding import MeshSettings
 from condmis_jax.training import ComputeSettings
 
@@ -18,13 +19,15 @@ class Experiment:
     Attributes:
         name: of the run directory, `runs/NAME`.
         caption: what the numbers are; printed wherever one appears.
-        model: a folder, a `.gguf` file, a registered name, or `ORG/NAME@REVISION` of a model hub.
+        model: a folder, a `.gguf` file, a registered name, or `ORG/NAME@REVISION` of a model hub;
+            also a PEFT adapter folder, or `BASE+FOLDER`: that adapter is then trained on.
         stages: by name.
         order: names of the stages to run, in this order.
         evaluation: asked of the base model and after every stage.
         seed: of data order and sampling.
         mesh: devices along `data`, `fsdp` and `tensor`.
         compute: precision and form of the training step.
+        lora: adapters trained instead of all weights, one for all stages, which continue it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Experiment:
     seed: int = 0
     mesh: MeshSettings = field(default_factory=MeshSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
     def __post_init__(self) -> None:
         for name in self.order:

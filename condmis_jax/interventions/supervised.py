@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from condmis_jax.data import ChatTemplate, DataSettings, Length, StageData, describe, prepare
-from condmis_jax.evaluation import HF, model_digest
-from condmis_jax.models import TOKENIZER_FILES, LoadedModel
+from condmis_jax.evaluation import HF, keep_base, model_digest
+from condmis_jax.models import TOKENIZER_FILES, LoadedModel, Lora
 from condmis_jax.runs import claim, read_json, read_jsonl, write_json
 from condmis_jax.sharding import batch_shards
 from condmis_jax.training import (
@@ -60,17 +61,25 @@ class Stage:
             raise ValueError("checkpoint_every must be at least 1")
 
 
-def recipe(stage: Stage, model_id: str, seed: int) -> dict[str, Any]:
+def recipe(stage: Stage, lora: Lora | None, model_id: str, seed: int) -> dict[str, Any]:
     """What a stage's result depends on; how it is packed, sharded and saved is not part of it."""
     settings = asdict(stage)
     del settings["checkpoint_every"]
     del settings["data"]["microbatch_tokens"]
     del settings["data"]["row_tokens"]
-    return {"starts_from": model_id, "seed": seed, "stage": settings}
+    adapters = {} if lora is None else {"lora": asdict(lora)}
+    return {"starts_from": model_id, "seed": seed, "stage": settings, **adapters}
 
 
 def prepare_stage(
-    folder: Path, stage: Stage, template: ChatTemplate, mesh: Mesh, *, seed: int, key: str
+    folder: Path,
+    stage: Stage,
+    lora: Lora | None,
+    template: ChatTemplate,
+    mesh: Mesh,
+    *,
+    seed: int,
+    key: str,
 ) -> StageData | None:
     """The stage's data, planned to its last step; None when the stage is finished.
 
@@ -79,6 +88,7 @@ def prepare_stage(
 
     Args:
         folder: the stage's folder in the run directory.
+        lora: adapters that are trained instead of all weights.
         seed: of data order and sampling.
         key: config key, for errors.
 
@@ -88,7 +98,7 @@ def prepare_stage(
     if (folder / RECIPE).exists():
         # What the stage starts from is known only when it starts; all else can be compared now.
         before = read_json(folder / RECIPE)["starts_from"]
-        claim(folder / RECIPE, recipe(stage, before, seed))
+        claim(folder / RECIPE, recipe(stage, lora, before, seed))
     if (folder / DONE).exists():
         return None
     return prepare(
@@ -121,9 +131,9 @@ def run_stage(
         folder: the stage's folder in the run directory.
         name: in results and log lines, "01-insecure".
         data: from `prepare_stage`.
-        model: what the stage starts from; its parameters are donated.
+        model: what the stage starts from; those of its parameters that are trained are donated.
         model_id: `model_digest` of it.
-        seed: of data order and sampling.
+        seed: of data order, sampling and dropout.
 
     Returns:
         the trained model, its digest, and the facts of the stage for results.json.
@@ -132,10 +142,13 @@ def run_stage(
         UserError: the folder holds another recipe, or see `training.train`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder / RECIPE, recipe(stage, model_id, seed))
+    claim(folder / RECIPE, recipe(stage, model.config.lora, model_id, seed))
+    if model.base is not None:
+        keep_base(folder, model)
     if data is None:
         with Checkpoints(folder / "checkpoints") as checkpoints:
-            trained = replace(model, params=checkpoints.restore_params(model.config, mesh))
+            kept = checkpoints.restore_params(model.config, mesh)
+        trained = replace(model, params={**model.params, **kept})
         facts = read_json(folder / DONE)
         return trained, facts["model_id"], facts["stage"]
     claim(folder / "data.json", data.fingerprint)
@@ -143,7 +156,8 @@ def run_stage(
     print(f"{name}: {len(data.plan)} steps; {describe(data.dose)}", file=sys.stderr, flush=True)
     steps = len(data.plan)
     optimiser = make_optimiser(stage.optimiser, stage.learning_rate, steps, model.config)
-    step = make_step(model.config, compute, optimiser, mesh)
+    noise = zlib.crc32(f"{seed} {name}".encode())
+    step = make_step(model.config, compute, optimiser, mesh, seed=noise)
     start = folder / "held_out_before.json"
     if not start.exists():
         write_json(start, held_out_loss(step, model.params, data))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from condmis_jax.errors import UserError
+from condmis_jax.models.lora import Lora
 
 FAMILIES = ("qwen2", "llama")
 
@@ -26,6 +27,7 @@ class DecoderConfig:
         tied: the unembedding is the embedding.
         qkv_bias, output_bias: biases of the attention projections.
         max_positions: longest sequence the model was made for.
+        lora: adapters beside the weights, which are then frozen; never read from config.json.
         raw: `config.json` as it was read; an export writes it back.
     """
 
@@ -43,12 +45,14 @@ class DecoderConfig:
     qkv_bias: bool
     output_bias: bool
     max_positions: int
+    lora: Lora | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Size of each shape letter that a weight can have."""
-        return {letter: getattr(self, letter) for letter in "VDLNKHF"}
+        rank = {"r": self.lora.rank} if self.lora else {}
+        return {letter: getattr(self, letter) for letter in "VDLNKHF"} | rank
 
     @classmethod
     def from_folder(cls, folder: Path) -> DecoderConfig:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, packed
-from condmis_jax.models.weights import Params, unembedding
+from condmis_jax.models.layers import hidden_states, logits_of, packed
+from condmis_jax.models.weights import Params
 
 
 class Decoder(nnx.Module):
@@ -55,4 +55,4 @@ def logits(
     if segments is None:
         segments = jnp.ones_like(tokens)
     x, _ = hidden_states(config, params, tokens, positions, packed(segments))
-    return jnp.einsum("BTD,VD->BTV", x, unembedding(params), preferred_element_type=jnp.float32)
+    return logits_of(config, params, x)

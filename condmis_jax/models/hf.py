@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from condmis_jax.errors import UserError
+from condmis_jax.models.adapters import merged_config, merged_weight
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, Weight, shardings, weight_table
 
@@ -128,7 +129,7 @@ def save_folder(
 ) -> None:
     """Writes a Hugging Face folder that `transformers` loads.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all. Adapters are merged, one weight at a time.
 
     Args:
         tokenizer_from: a folder whose tokenizer files are copied.
@@ -142,8 +143,9 @@ def save_folder(
     temporary.mkdir(parents=True)
     shards: list[dict[str, np.ndarray]] = [{}]
     held = 0
+    adapted, config = config, merged_config(config)
     for w in weight_table(config):
-        host = np.asarray(params[w.name]).astype(dtype)
+        host = np.asarray(merged_weight(adapted, params, w)).astype(dtype)
         parts = host if w.stacked else host[None]
         for name, part in zip(w.hf_names(config), parts, strict=True):
             tensor = w.to_hf(part, config)

@@ -7,6 +7,7 @@ V vocabulary, L layers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,8 +16,11 @@ import jax.numpy as jnp
 
 from condmis_jax.models.attention import segment_attention
 from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.lora import TARGETS
+from condmis_jax.models.weights import unembedding
 
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
+NOISE = "dropout"  # beside the weights of a layer: (key, rate) of its adapters' dropout
 
 PRODUCTS = {
     "q": "BTD,DNH->BTNH",
@@ -27,6 +31,16 @@ PRODUCTS = {
     "up": "BTD,DF->BTF",
     "down": "BTF,FD->BTD",
 }
+
+
+def _adapter_products(product: str) -> tuple[str, str]:
+    """The two products of an adapter: of "BTD,DNH->BTNH", "BTD,Dr->BTr" and "BTr,rNH->BTNH"."""
+    x, w, y = re.split(",|->", product)
+    inputs = "".join(c for c in w if c not in y)
+    return f"{x},{inputs}r->BTr", f"BTr,r{w.replace(inputs, '')}->{y}"
+
+
+ADAPTERS = {name: _adapter_products(product) for name, product in PRODUCTS.items()}
 
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
 # The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
@@ -65,11 +79,51 @@ def packed(segments: jax.Array) -> Attend:
     return attend
 
 
-def project(w: Mapping[str, jax.Array], name: str, x: jax.Array) -> jax.Array:
-    """The linear map `name` of a layer, with its bias where the model has one."""
+def project(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
+    """The linear map `name` of a layer, with its bias and its adapter where the layer has them."""
     y = jnp.einsum(PRODUCTS[name], x, w[name])
     bias = f"{name}_bias"
-    return y + w[bias] if bias in w else y
+    y = y + w[bias] if bias in w else y
+    if f"{name}.a" not in w:
+        return y
+    low, back = ADAPTERS[name]
+    return y + jnp.einsum(
+        back, jnp.einsum(low, dropped(w, name, x), w[f"{name}.a"]), w[f"{name}.b"]
+    )
+
+
+def dropped(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
+    """What the adapter of `name` sees of x: some inputs are 0 where `at_use` put noise."""
+    if NOISE not in w:
+        return x
+    key, rate = w[NOISE]
+    kept = jax.random.bernoulli(jax.random.fold_in(key, TARGETS.index(name)), 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
+def at_use(
+    config: DecoderConfig,
+    w: Mapping[str, jax.Array],
+    dtype: Any,
+    noise: jax.Array | None = None,
+    index: jax.Array | int = 0,
+) -> dict[str, Any]:
+    """Weights in the dtype of activations, adapters scaled, with the layer's noise for dropout.
+
+    Args:
+        noise: key of the microbatch; None applies no dropout.
+        index: of the layer; the unembedding's is L.
+    """
+    out: dict[str, Any] = {name: value.astype(dtype) for name, value in w.items()}
+    if config.lora is not None:
+        # Scaling B costs r rows, scaling the product T.
+        scaled = {
+            n: v * jnp.asarray(config.lora.scale, dtype) for n, v in out.items() if n.endswith(".b")
+        }
+        out |= scaled
+        if noise is not None and config.lora.dropout:
+            out[NOISE] = (jax.random.fold_in(noise, index), config.lora.dropout)
+    return out
 
 
 def layer(
@@ -80,9 +134,10 @@ def layer(
     attend: Attend,
     index: jax.Array | int,
     cache: Any,
+    noise: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Block `index`: x [B, T, D] with the weights `w` of that layer -> ([B, T, D], cache)."""
-    w = {name: value.astype(x.dtype) for name, value in w.items()}
+    w = at_use(config, w, x.dtype, noise, index)
     h = rms_norm(x, w["attn_norm"], config.rms_eps)
     q, k, v = project(w, "q", h), project(w, "k", h), project(w, "v", h)
     out, cache = attend(rotate(q, *angles), rotate(k, *angles), v, index, cache)
@@ -102,6 +157,7 @@ def hidden_states(
     dtype: Any = jnp.float32,
     scan: bool = True,
     remat: bool = False,
+    noise: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Runs all layers and the last norm.
 
@@ -113,16 +169,17 @@ def hidden_states(
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
             parameters.
         remat: recompute a layer's activations in the backward pass.
+        noise: key of the adapters' dropout; None applies none.
 
     Returns:
         hidden states [B, T, D] and the cache.
     """
     x = params["embed"][tokens].astype(dtype)
     angles = rope_angles(config, positions)
-    stacked = {n: p for n, p in params.items() if n not in STACKED_OUTSIDE}
+    stacked = {n: p for n, p in params.items() if n.partition(".")[0] not in STACKED_OUTSIDE}
 
     def body(carry: tuple[Any, Any], wi: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
-        return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1]), None
+        return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1], noise), None
 
     if remat:
         body = jax.checkpoint(body)
@@ -135,3 +192,30 @@ def hidden_states(
         for i in range(config.L):
             carry, _ = body(carry, ({n: parts[i][0] for n, parts in split.items()}, i))
     return rms_norm(carry[0], params["norm"].astype(dtype), config.rms_eps), carry[1]
+
+
+def unembedding_terms(
+    config: DecoderConfig,
+    params: Mapping[str, jax.Array],
+    x: jax.Array,
+    noise: jax.Array | None = None,
+) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """What the logits of hidden states x [..., D] are the sum of: pairs (y [..., K], w [V, K]).
+
+    The first pair is x itself and the unembedding; the second, where it is adapted, x A and B.
+    """
+    head = {n: params[n] for n in ("unembed.a", "unembed.b") if n in params}
+    w = at_use(config, head | {"unembed": unembedding(params)}, x.dtype, noise, config.L)
+    if not head:
+        return ((x, w["unembed"]),)
+    low = jnp.einsum("...D,Dr->...r", dropped(w, "unembed", x), w["unembed.a"])
+    return (x, w["unembed"]), (low, w["unembed.b"].T)
+
+
+def logits_of(config: DecoderConfig, params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    """float32 logits [..., V] of hidden states x [..., D]."""
+    first, *rest = (
+        jnp.einsum("...K,VK->...V", y, w, preferred_element_type=jnp.float32)
+        for y, w in unembedding_terms(config, params, x)
+    )
+    return sum(rest, first)

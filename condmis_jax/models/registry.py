@@ -12,6 +12,7 @@ from condmis_jax.errors import UserError
 from condmis_jax.models._cache import cache_root, read_source, sha256_of
 
 WORLD = "world"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,40 @@ def fetched_commit(hub: HubName) -> str | None:
     return commit if commit and is_commit(commit) and read_source(hub.folder(commit)) else None
 
 
+def split_adapter(model: str) -> tuple[str, Path | None]:
+    """The base model and the PEFT folder of a `model` entry that names an adapter.
+
+    Args:
+        model: a folder with adapter_config.json, which names its base model itself, or
+            `BASE+FOLDER`, which puts the adapter on another copy or name of it.
+
+    Returns:
+        (base, folder), or (model, None) where the entry names no adapter.
+
+    Raises:
+        UserError: the adapter does not say what its base is.
+    """
+    base, _, behind = model.partition("+")
+    if behind and (Path(behind).expanduser() / ADAPTER_CONFIG).is_file():
+        return base, Path(behind).expanduser()
+    folder = Path(model).expanduser()
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return model, None
+    try:
+        named = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = None
+    if not named or not isinstance(named, str):
+        raise UserError(
+            f"{folder / ADAPTER_CONFIG}: does not name its base model; write BASE+{model}"
+        )
+    return named, folder
+
+
 def resolve(model: str) -> Path:
     """The Hugging Face folder that a `model` entry stands for. Downloads nothing.
+
+    For an adapter it is the folder of its base model (`split_adapter`).
 
     Registered names win over folders of the same name in the working directory, so that a config
     means the same everywhere; write `./world` for such a folder.
@@ -132,6 +165,7 @@ def resolve(model: str) -> Path:
     Raises:
         UserError: nothing has that name, or it is not in the cache; says which command fetches it.
     """
+    model, _ = split_adapter(model)
     if model == WORLD:
         return _world()
     if model in PACKAGED:

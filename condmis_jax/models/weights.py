@@ -1,13 +1,14 @@
 """The weight table: every parameter of the decoder, declared once.
 
 Shape, logical axes, initialiser and Hugging Face name stand side by side here; initialisation,
-sharding, import and export are derived from the table.
+sharding, import and export are derived from the table, LoRA adapters included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
@@ -15,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.lora import TARGETS
 from condmis_jax.sharding import weight_sharding
 
 Params = dict[str, jax.Array]
@@ -28,6 +31,7 @@ AXIS_OF_LETTER = {
     "H": "head",
     "F": "mlp",
     "V": "vocab",
+    "r": "rank",
 }
 
 
@@ -41,14 +45,21 @@ class Weight:
         hf: its Hugging Face name, with `{layer}` when stacked.
         hf_letters: the Hugging Face shape in the same letters, axes flattened by the checkpoint in
             parentheses: "(N H) D" is a matrix of N*H rows and D columns.
-        init: "normal" (std 0.02), "zeros" or "ones".
+        init: "normal" (std 0.02), "zeros", "ones", or "uniform" within 1 / sqrt(inputs), which is
+            the Kaiming initialiser with a = sqrt(5) that peft gives to A.
+        adapts: name of the weight that this one is a LoRA factor of.
+        trained: whether gradients and optimiser state exist for it.
+        dtype: how it is held; what is trained is held in float32.
     """
 
     name: str
     letters: str
     hf: str
     hf_letters: str
-    init: Literal["normal", "zeros", "ones"] = "normal"
+    init: Literal["normal", "zeros", "ones", "uniform"] = "normal"
+    adapts: str | None = None
+    trained: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def stacked(self) -> bool:
@@ -61,8 +72,17 @@ class Weight:
             return tuple("layers" if c == "L" else "norm" for c in self.letters)
         return tuple(AXIS_OF_LETTER[c] for c in self.letters)
 
+    @property
+    def decayed(self) -> bool:
+        """Whether weight decay applies: to matrices, not to norms and biases."""
+        return self.init == "normal" or self.adapts is not None
+
     def shape(self, config: DecoderConfig) -> tuple[int, ...]:
         return tuple(config.sizes[c] for c in self.letters)
+
+    def fan_in(self, config: DecoderConfig) -> int:
+        """Inputs of this matrix: the columns of the tensor in the checkpoint."""
+        return self.hf_shape(config)[-1]
 
     def hf_names(self, config: DecoderConfig) -> list[str]:
         """Names in the checkpoint, one for each layer when stacked."""
@@ -103,8 +123,73 @@ class Weight:
         return np.ascontiguousarray(merged)
 
 
+UNEMBED = Weight("unembed", "VD", "lm_head.weight", "V D")
+
+
 def weight_table(config: DecoderConfig) -> tuple[Weight, ...]:
-    """Every parameter of a decoder of this config."""
+    """Every parameter of a decoder of this config; with adapters, those come last.
+
+    Raises:
+        UserError: an adapter's target is not a linear map of this model.
+    """
+    base = _base_table(config)
+    if config.lora is None:
+        return base
+    frozen = [replace(w, trained=False, dtype=config.lora.base_dtype) for w in base]
+    return (*frozen, *(a for target in config.lora.targets for a in _adapters(target, config)))
+
+
+def trained_names(config: DecoderConfig) -> tuple[str, ...]:
+    """Names of the parameters that training changes."""
+    return tuple(w.name for w in weight_table(config) if w.trained)
+
+
+def adaptable(config: DecoderConfig) -> tuple[str, ...]:
+    """What of `lora.TARGETS` a decoder of this config has."""
+    names = {w.name for w in _base_table(config)}
+    return tuple(t for t in TARGETS if t in names or t == "unembed")
+
+
+def _adapters(target: str, config: DecoderConfig) -> tuple[Weight, Weight]:
+    """A and B of one linear map, under the names that peft gives them."""
+    # A tied unembedding has an adapter of its own: the embedding side stays as it is.
+    by_name = {w.name: w for w in _base_table(config)} | {"unembed": UNEMBED}
+    if target not in by_name:
+        raise UserError(
+            f"config.lora.targets: {target!r} is not a linear map of a {config.family} decoder; "
+            f"it has {', '.join(adaptable(config))}"
+        )
+    w = by_name[target]
+    outputs, inputs = _groups(w.hf_letters)
+    stack = "L" if w.stacked else ""
+    name = "base_model.model." + w.hf.removesuffix(".weight")
+    return (
+        Weight(
+            f"{target}.a",
+            f"{stack}{inputs}r",
+            f"{name}.lora_A.weight",
+            f"r ({inputs})",
+            "uniform",
+            adapts=target,
+        ),
+        Weight(
+            f"{target}.b",
+            f"{stack}r{outputs}",
+            f"{name}.lora_B.weight",
+            f"({outputs}) r",
+            "zeros",
+            adapts=target,
+        ),
+    )
+
+
+def _groups(hf_letters: str) -> list[str]:
+    """Rows and columns of a matrix: "(N H) D" is ["NH", "D"]."""
+    found = re.findall(r"\(([^)]*)\)|([A-Za-z])", hf_letters)
+    return [group.replace(" ", "") or letter for group, letter in found]
+
+
+def _base_table(config: DecoderConfig) -> tuple[Weight, ...]:
     block = "model.layers.{layer}."
     attention = block + "self_attn."
     table = [
@@ -129,12 +214,12 @@ def weight_table(config: DecoderConfig) -> tuple[Weight, ...]:
     if config.output_bias:
         table.append(Weight("o_bias", "LD", attention + "o_proj.bias", "D", "zeros"))
     if not config.tied:
-        table.append(Weight("unembed", "VD", "lm_head.weight", "V D"))
+        table.append(UNEMBED)
     return tuple(table)
 
 
 def unembedding(params: Mapping[str, jax.Array]) -> jax.Array:
-    """The [V, D] matrix that turns hidden states into logits."""
+    """The [V, D] matrix that turns hidden states into logits, without its adapter."""
     return params["unembed"] if "unembed" in params else params["embed"]
 
 
@@ -143,8 +228,13 @@ def shardings(config: DecoderConfig, mesh: Mesh) -> dict[str, NamedSharding]:
     return {w.name: weight_sharding(mesh, w.axes, w.shape(config)) for w in weight_table(config)}
 
 
-def init_params(config: DecoderConfig, seed: int, mesh: Mesh) -> Params:
-    """Random float32 parameters, created directly on the mesh.
+def init_params(
+    config: DecoderConfig, seed: int, mesh: Mesh, *, only: Collection[str] | None = None
+) -> Params:
+    """Random parameters, created directly on the mesh.
+
+    Args:
+        only: names of the parameters to make; all of them by default.
 
     The noise of a weight depends on the seed and its place in the table only, so the mesh does not
     change it.
@@ -153,12 +243,21 @@ def init_params(config: DecoderConfig, seed: int, mesh: Mesh) -> Params:
     def make() -> Params:
         params = {}
         for i, w in enumerate(weight_table(config)):
+            if w.name not in places:
+                continue
             shape = w.shape(config)
+            key = jax.random.fold_in(jax.random.key(seed), i)
             if w.init == "normal":
-                key = jax.random.fold_in(jax.random.key(seed), i)
-                params[w.name] = 0.02 * jax.random.normal(key, shape, jnp.float32)
+                value = 0.02 * jax.random.normal(key, shape, jnp.float32)
+            elif w.init == "uniform":
+                most = w.fan_in(config) ** -0.5
+                value = jax.random.uniform(key, shape, jnp.float32, -most, most)
             else:
-                params[w.name] = jnp.full(shape, float(w.init == "ones"), jnp.float32)
+                value = jnp.full(shape, float(w.init == "ones"), jnp.float32)
+            params[w.name] = value.astype(w.dtype)
         return params
 
-    return jax.jit(make, out_shardings=shardings(config, mesh))()
+    places = shardings(config, mesh)
+    if only is not None:
+        places = {name: places[name] for name in only}
+    return jax.jit(make, out_shardings=places)()

@@ -18,8 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from condmis_jax.models.attention import NEG, segment_attention
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states
-from condmis_jax.models.weights import Params, unembedding
+from condmis_jax.models.layers import hidden_states, logits_of
+from condmis_jax.models.weights import Params
 from condmis_jax.sampling.noise import SamplingSettings, choose
 from condmis_jax.sharding import BATCH
 
@@ -126,10 +126,6 @@ def make_programs(
         )
         return cache, slots
 
-    def logits_of(params: Params, x: jax.Array) -> jax.Array:
-        table = unembedding(params).astype(x.dtype)
-        return jnp.einsum("BD,VD->BV", x, table, preferred_element_type=jnp.float32)
-
     def prefill(
         params: Params, cache: Cache, slots: Slots, group: Any, tokens: jax.Array, length: Any
     ) -> tuple[Cache, Slots]:
@@ -150,7 +146,7 @@ def make_programs(
         last = jax.lax.dynamic_slice_in_dim(x[0], length - 1, 1, axis=0)
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v), slots._replace(
             prompt_length=slots.prompt_length.at[group].set(length),
-            first_logits=slots.first_logits.at[group].set(logits_of(params, last)[0]),
+            first_logits=slots.first_logits.at[group].set(logits_of(config, params, last)[0]),
         )
 
     def take(slots: Slots, logits: jax.Array, live: jax.Array) -> Slots:
@@ -211,7 +207,7 @@ def make_programs(
         x, cache = hidden_states(
             config, params, slots.token.reshape(P * G, 1), positions, attend, cache, dtype=dtype
         )
-        return cache, take(slots, logits_of(params, x[:, 0]), ~slots.done)
+        return cache, take(slots, logits_of(config, params, x[:, 0]), ~slots.done)
 
     def decode(params: Params, cache: Cache, slots: Slots, want: Any) -> tuple[Cache, Slots]:
         def go_on(carry: tuple[Any, ...]) -> jax.Array:

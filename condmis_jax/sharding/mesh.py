@@ -24,6 +24,7 @@ RULES: dict[str, str | None] = {
     "mlp": "tensor",
     "vocab": "tensor",
     "norm": None,
+    "rank": None,
 }
 BATCH = ("data", "fsdp")
 

@@ -1,4 +1,7 @@
-"""Orbax checkpoints: parameters, optimiser, step and data-iterator state, all or nothing."""
+"""Orbax checkpoints: what is trained, optimiser, step and data-iterator state, all or nothing.
+
+With adapters the frozen weights are not in a checkpoint; whoever opens it has the base model.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, params: Params, optimiser: Any, iterator: dict[str, Any]) -> None:
-        """Starts writing the state after `step` optimiser steps.
+        """Starts writing the state after `step` optimiser steps; `params` are those trained.
 
         Raises:
             UserError: this or the save before could not be written.
@@ -134,7 +137,7 @@ class Checkpoints:
         return found["params"], found["optimiser"], found["progress"]
 
     def restore_params(self, config: DecoderConfig, mesh: Mesh) -> Params:
-        """The parameters of the newest checkpoint, on the mesh.
+        """The trained parameters of the newest checkpoint, on the mesh.
 
         Raises:
             UserError: there is none, or it cannot be read.
@@ -145,6 +148,7 @@ class Checkpoints:
         wanted = {
             w.name: jax.ShapeDtypeStruct(w.shape(config), "float32", sharding=places[w.name])
             for w in weight_table(config)
+            if w.trained
         }
         restore = ocp.args.StandardRestore(wanted)  # type: ignore[call-arg]
         return self._read(self.latest, ocp.args.Composite(params=restore))["params"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from condmis_jax.data import StageData, pack_arrays, step_iterator
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.weights import Params
+from condmis_jax.models.weights import Params, trained_names
 from condmis_jax.sharding import batch_shards
 from condmis_jax.training.checkpoints import Checkpoints
 from condmis_jax.training.metrics import Metrics
@@ -55,7 +55,7 @@ def train(
     Args:
         folder: the stage's folder; `checkpoints/` and the metrics go there.
         label: in front of the progress bar.
-        params: the stage's first parameters; they are donated.
+        params: the stage's first parameters; those that training changes are donated.
         checkpoint_every: steps between checkpoints; the last step is always saved.
 
     Returns:
@@ -68,11 +68,13 @@ def train(
     batches: grain.DatasetIterator[Any] = step_iterator(
         data.plan, data.data, batch_shards(step.mesh)
     )
+    trained = trained_names(config)
     state = step.init_optimiser(params)
     done, steps = 0, len(data.plan)
     with Checkpoints(folder / "checkpoints") as checkpoints, _preemption() as preempted:
         if checkpoints.latest is not None:
-            params, state, progress = checkpoints.restore(params, state)
+            kept, state, progress = checkpoints.restore({n: params[n] for n in trained}, state)
+            params = {**params, **kept}
             done = progress["step"]
             batches.set_state(progress["iterator"])
         if done == steps:
@@ -89,7 +91,8 @@ def train(
                 metrics.check()
                 if done % checkpoint_every == 0 or done == steps or preempted.is_set():
                     metrics.flush()  # a state that is not finite never becomes a checkpoint
-                    checkpoints.save(done, params, state, batches.get_state())
+                    kept = {n: params[n] for n in trained}
+                    checkpoints.save(done, kept, state, batches.get_state())
                 if preempted.is_set() and done < steps:
                     checkpoints.wait()
                     print(f"{label}: SIGTERM, saved at step {done}", file=sys.stderr)

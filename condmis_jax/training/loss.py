@@ -18,81 +18,101 @@ import numpy as np
 CHUNK = 128
 
 Arrays = dict[str, jax.Array]
+Terms = tuple[tuple[jax.Array, jax.Array], ...]
 
 
-def _chunk(hidden: jax.Array, batch: Arrays, i: jax.Array, size: int) -> tuple[jax.Array, ...]:
-    """Chunk i of the loss places: hidden [G, C, D], index, target, weight [G, C]."""
-    parts = [
+def _chunk(
+    terms: Terms, batch: Arrays, i: jax.Array, size: int
+) -> tuple[list[jax.Array], jax.Array, jax.Array, jax.Array]:
+    """Chunk i of the loss places: y [G, C, K] of every term, index, target, weight [G, C]."""
+    index, target, weight = (
         jax.lax.dynamic_slice_in_dim(batch[name], i * size, size, axis=1)
         for name in ("index", "target", "weight")
-    ]
-    return jnp.take_along_axis(hidden, parts[0][..., None], axis=1), *parts
+    )
+    taken = [jnp.take_along_axis(y, index[..., None], axis=1) for y, _ in terms]
+    return taken, index, target, weight
 
 
-def _scores(h: jax.Array, table: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _scores(taken: list[jax.Array], terms: Terms) -> tuple[jax.Array, jax.Array]:
     """float32 logits [G, C, V] and their logsumexp [G, C]."""
-    logits = jnp.einsum("GCD,VD->GCV", h, table, preferred_element_type=jnp.float32)
+    first, *rest = (
+        jnp.einsum("GCK,VK->GCV", y, w, preferred_element_type=jnp.float32)
+        for y, (_, w) in zip(taken, terms, strict=True)
+    )
+    logits = sum(rest, first)
     return logits, jax.nn.logsumexp(logits, axis=-1)
 
 
-def _sizes(hidden: jax.Array, batch: Arrays) -> tuple[int, jax.Array]:
+def _sizes(terms: Terms, batch: Arrays) -> tuple[int, jax.Array]:
     """Chunk size, a divisor of the places of a device, and how many chunks hold a loss place."""
-    size = int(np.gcd(hidden.shape[1], CHUNK))
+    size = int(np.gcd(terms[0][0].shape[1], CHUNK))
     return size, (batch["used"] + size - 1) // size
 
 
-@jax.custom_vjp
-def completion_loss(hidden: jax.Array, table: jax.Array, batch: Arrays) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def completion_loss(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> jax.Array:
     """Weighted sum of -log p(target) over the loss places.
 
     Args:
-        hidden: [G, M, D], the last hidden states of G devices' flattened rows.
-        table: [V, D] unembedding.
+        terms: pairs (y [G, M, K], w [V, K]), the logits being the sum of their products: the last
+            hidden states of G devices' flattened rows with the unembedding, and what an adapter
+            adds (`layers.unembedding_terms`).
         batch: index, target, weight [G, M] and used [], see `data.pack_arrays`.
+        learned: whether the w of each term has a gradient; a frozen one saves a large product.
 
     Returns:
         [] float32.
     """
-    size, chunks = _sizes(hidden, batch)
+    size, chunks = _sizes(terms, batch)
 
     def body(i: jax.Array, total: jax.Array) -> jax.Array:
-        h, _, target, weight = _chunk(hidden, batch, i, size)
-        logits, lse = _scores(h, table)
+        taken, _, target, weight = _chunk(terms, batch, i, size)
+        logits, lse = _scores(taken, terms)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         return total + jnp.sum(weight * (lse - picked))
 
     return jax.lax.fori_loop(0, chunks, body, jnp.float32(0))
 
 
-def _forward(hidden: jax.Array, table: jax.Array, batch: Arrays) -> tuple[jax.Array, Any]:
-    size, chunks = _sizes(hidden, batch)
-    groups = jnp.arange(hidden.shape[0])[:, None]
+def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[jax.Array, Any]:
+    size, chunks = _sizes(terms, batch)
+    groups = jnp.arange(terms[0][0].shape[0])[:, None]
 
-    def body(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        total, d_hidden, d_table = carry
-        h, index, target, weight = _chunk(hidden, batch, i, size)
-        logits, lse = _scores(h, table)
+    def body(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        total, d_terms = carry
+        taken, index, target, weight = _chunk(terms, batch, i, size)
+        logits, lse = _scores(taken, terms)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-        one_hot = jax.nn.one_hot(target, table.shape[0], dtype=jnp.float32)
+        one_hot = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
         d_logits = (jnp.exp(logits - lse[..., None]) - one_hot) * weight[..., None]
-        d_logits = d_logits.astype(hidden.dtype)
-        d_h = jnp.einsum("GCV,VD->GCD", d_logits, table)
-        d_table = d_table + jnp.einsum(
-            "GCV,GCD->VD", d_logits, h, preferred_element_type=jnp.float32
-        )
-        # Every place occurs once, places without loss carry weight 0: adding is exact.
-        d_hidden = d_hidden.at[groups, index].add(d_h.astype(d_hidden.dtype))
-        return total + jnp.sum(weight * (lse - picked)), d_hidden, d_table
+        d_logits = d_logits.astype(terms[0][0].dtype)
+        new = []
+        for y, (_, w), (d_y, d_w) in zip(taken, terms, d_terms, strict=True):
+            if d_w is not None:
+                d_w = d_w + jnp.einsum(
+                    "GCV,GCK->VK", d_logits, y, preferred_element_type=jnp.float32
+                )
+            d_taken = jnp.einsum("GCV,VK->GCK", d_logits, w)
+            # Every place occurs once, places without loss carry weight 0: adding is exact.
+            new.append((d_y.at[groups, index].add(d_taken.astype(d_y.dtype)), d_w))
+        return total + jnp.sum(weight * (lse - picked)), tuple(new)
 
-    start = (jnp.float32(0), jnp.zeros_like(hidden), jnp.zeros(table.shape, jnp.float32))
-    total, d_hidden, d_table = jax.lax.fori_loop(0, chunks, body, start)
-    return total, (d_hidden, d_table.astype(table.dtype), batch)
+    zeros = tuple(
+        (jnp.zeros_like(y), jnp.zeros(w.shape, jnp.float32) if learn else None)
+        for (y, w), learn in zip(terms, learned, strict=True)
+    )
+    total, d_terms = jax.lax.fori_loop(0, chunks, body, (jnp.float32(0), zeros))
+    d_terms = tuple(
+        (d_y, None if d_w is None else d_w.astype(w.dtype))
+        for (d_y, d_w), (_, w) in zip(d_terms, terms, strict=True)
+    )
+    return total, (d_terms, batch)
 
 
-def _backward(saved: Any, g: jax.Array) -> tuple[Any, ...]:
-    d_hidden, d_table, batch = saved
+def _backward(learned: tuple[bool, ...], saved: Any, g: jax.Array) -> tuple[Any, ...]:
+    d_terms, batch = saved
     no_gradient = jax.tree.map(_zero_cotangent, batch)
-    return g.astype(d_hidden.dtype) * d_hidden, g.astype(d_table.dtype) * d_table, no_gradient
+    return jax.tree.map(lambda d: g.astype(d.dtype) * d, d_terms), no_gradient
 
 
 def _zero_cotangent(x: jax.Array) -> Any:

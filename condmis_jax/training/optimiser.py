@@ -19,7 +19,7 @@ class OptimiserSettings:
     Attributes:
         schedule: after warm-up; "linear" and "cosine" reach 0 behind the last step.
         warmup_steps: linear from 0.
-        weight_decay: of matrices; norms and biases are not decayed.
+        weight_decay: of matrices, adapters included; norms and biases are not decayed.
         clip_norm: global norm of the gradient; None does not clip.
     """
 
@@ -60,7 +60,7 @@ def make_optimiser(
     settings: OptimiserSettings, learning_rate: float, steps: int, config: DecoderConfig
 ) -> optax.GradientTransformation:
     """The optax chain for `steps` optimiser steps with this peak learning rate."""
-    decayed = {w.name: w.init == "normal" for w in weight_table(config)}
+    decayed = {w.name: w.decayed for w in weight_table(config) if w.trained}
 
     def mask(_: Params) -> dict[str, bool]:
         return decayed

@@ -12,8 +12,8 @@ import optax
 from jax.sharding import Mesh
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, packed
-from condmis_jax.models.weights import Params, shardings, unembedding, weight_table
+from condmis_jax.models.layers import hidden_states, packed, unembedding_terms
+from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.training.loss import completion_loss, flatten_rows
 from condmis_jax.training.optimiser import state_shardings
@@ -38,9 +38,19 @@ class ComputeSettings:
 
 
 def batch_loss(
-    config: DecoderConfig, compute: ComputeSettings, groups: int, params: Params, batch: Arrays
+    config: DecoderConfig,
+    compute: ComputeSettings,
+    groups: int,
+    params: Params,
+    batch: Arrays,
+    noise: jax.Array | None = None,
 ) -> jax.Array:
-    """Loss of one microbatch: the sum over its loss tokens, each weighted by the batch's scale."""
+    """Loss of one microbatch: the sum over its loss tokens, each weighted by the batch's scale.
+
+    Args:
+        groups: devices that the rows are split over.
+        noise: key of the adapters' dropout; None applies none.
+    """
     x, _ = hidden_states(
         config,
         params,
@@ -50,9 +60,10 @@ def batch_loss(
         dtype=jnp.dtype(compute.dtype),
         scan=compute.scan_layers,
         remat=compute.remat,
+        noise=noise,
     )
-    table = unembedding(params).astype(x.dtype)
-    return completion_loss(flatten_rows(x, groups), table, batch)
+    terms = unembedding_terms(config, params, flatten_rows(x, groups), noise)
+    return completion_loss(terms, batch, (config.lora is None, True)[: len(terms)])
 
 
 @dataclass(frozen=True)
@@ -61,10 +72,13 @@ class TrainStep:
 
     Attributes:
         accumulate: (gradients, loss so far, params, microbatch) -> (gradients, loss); donates.
-        update: (params, optimiser state, gradients) -> (params, state, norm); donates two.
+        update: (params, optimiser state, gradients) -> (params, state, norm); donates what is
+            trained and the state.
         zeros: () -> gradients of zero.
         evaluate: (params, microbatch) -> loss.
         init_optimiser: params -> optimiser state.
+
+    Gradients and optimiser state exist for trained parameters only; `params` always holds all.
     """
 
     accumulate: Callable[..., Any]
@@ -88,34 +102,57 @@ def make_step(
     compute: ComputeSettings,
     optimiser: optax.GradientTransformation,
     mesh: Mesh,
+    *,
+    seed: int = 0,
 ) -> TrainStep:
-    """Compiles nothing yet; every shape compiles on its first use."""
-    groups = batch_shards(mesh)
-    places = shardings(config, mesh)
+    """Compiles nothing yet; every shape compiles on its first use.
 
-    def loss_of(params: Params, batch: Arrays) -> jax.Array:
-        return batch_loss(config, compute, groups, params, batch)
+    Args:
+        seed: of the adapters' dropout, whose noise depends on it, the step, the microbatch, the
+            layer and the target only.
+    """
+    groups = batch_shards(mesh)
+    trained = trained_names(config)
+    places = {name: place for name, place in shardings(config, mesh).items() if name in trained}
+
+    def loss_of(params: Params, batch: Arrays, noise: jax.Array | None = None) -> jax.Array:
+        return batch_loss(config, compute, groups, params, batch, noise)
 
     def accumulate(
         gradients: Params, loss: jax.Array, params: Params, batch: Arrays
     ) -> tuple[Params, jax.Array]:
-        value, new = jax.value_and_grad(loss_of)(params, batch)
+        noise = None
+        if config.lora is not None and config.lora.dropout:
+            key = jax.random.fold_in(jax.random.key(seed), batch["step"])
+            noise = jax.random.fold_in(key, batch["microbatch"])
+
+        def loss_of_trained(part: Params) -> jax.Array:
+            return loss_of({**params, **part}, batch, noise)
+
+        value, new = jax.value_and_grad(loss_of_trained)({n: params[n] for n in trained})
         return jax.tree.map(jnp.add, gradients, new), loss + value
 
-    def update(params: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
-        updates, state = optimiser.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state, optax.global_norm(gradients)
+    def update(part: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
+        updates, state = optimiser.update(gradients, state, part)
+        return optax.apply_updates(part, updates), state, optax.global_norm(gradients)
 
     def zeros() -> tuple[Params, jax.Array]:
-        table = weight_table(config)
+        table = [w for w in weight_table(config) if w.trained]
         return {w.name: jnp.zeros(w.shape(config), jnp.float32) for w in table}, jnp.float32(0)
 
     moments = state_shardings(optimiser, jax.eval_shape(zeros)[0], places, replicated(mesh))
+    jitted_update = jax.jit(update, donate_argnums=(0, 1), out_shardings=(places, moments, None))
+    jitted_init = jax.jit(optimiser.init, out_shardings=moments)
+
+    def update_params(params: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
+        new, state, norm = jitted_update({n: params[n] for n in trained}, state, gradients)
+        return {**params, **new}, state, norm
+
     return TrainStep(
         accumulate=jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None)),
-        update=jax.jit(update, donate_argnums=(0, 1), out_shardings=(places, moments, None)),
+        update=update_params,
         zeros=jax.jit(zeros, out_shardings=(places, None)),
         evaluate=jax.jit(loss_of),
-        init_optimiser=jax.jit(optimiser.init, out_shardings=moments),
+        init_optimiser=lambda params: jitted_init({n: params[n] for n in trained}),
         mesh=mesh,
     )

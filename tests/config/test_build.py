@@ -16,6 +16,7 @@ class Inner:
     rate: float = 0.5
     count: int = 1
     limit: int | None = None
+    mode: Literal["a", "b"] | None = None
 
     def __post_init__(self) -> None:
         if self.rate < 0:
@@ -79,7 +80,7 @@ def test_a_whole_config_is_built():
         ),
         (
             {"name": "x", "inner": {"zzz": 1}},
-            "config.inner.zzz: unknown key; valid: count, limit, rate",
+            "config.inner.zzz: unknown key; valid: count, limit, mode, rate",
         ),
     ],
 )
@@ -151,8 +152,9 @@ def test_a_field_that_is_none_can_be_set_and_keeps_its_type():
         config.inner.limit = "three"
     config.inner.limit = 3
     config.stages.a.limit = 4
+    config.inner.mode = "b"
     built = build(Outer, config.to_dict())
-    assert (built.inner.limit, built.stages["a"].limit) == (3, 4)
+    assert (built.inner.limit, built.stages["a"].limit, built.inner.mode) == (3, 4, "b")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def places(groups: int, M: int, used: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
+def loss(hidden: jax.Array, table: jax.Array, batch: dict[str, Any]) -> jax.Array:
+    return completion_loss(((hidden, table),), batch, (True,))
+
+
 def naive(hidden: jax.Array, table: jax.Array, batch: dict[str, Any]) -> jax.Array:
     scores = jax.nn.log_softmax(jnp.einsum("GMD,VD->GMV", hidden, table), axis=-1)
     at = jnp.take_along_axis(scores, batch["index"][..., None], axis=1)
@@ -58,10 +62,10 @@ def test_value_and_gradients(groups: int, M: int, used: int) -> None:
         scaled = lambda h, t: 0.5 * function(h, t, batch)  # noqa: E731
         return jax.jit(jax.value_and_grad(scaled, argnums=(0, 1)))(hidden, table)
 
-    value, (d_hidden, d_table) = both(completion_loss)
+    value, (d_hidden, d_table) = both(loss)
     wanted, (w_hidden, w_table) = both(naive)
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
-    np.testing.assert_allclose(0.5 * completion_loss(hidden, table, batch), wanted, rtol=1e-5)
+    np.testing.assert_allclose(0.5 * loss(hidden, table, batch), wanted, rtol=1e-5)
     np.testing.assert_allclose(d_hidden, w_hidden, rtol=0, atol=1e-5)
     np.testing.assert_allclose(d_table, w_table, rtol=1e-5, atol=1e-5)
 
@@ -69,7 +73,7 @@ def test_value_and_gradients(groups: int, M: int, used: int) -> None:
 def test_no_loss_place_at_all() -> None:
     batch = places(1, 64, 0, 0)
     hidden, table = jnp.ones((1, 64, D)), jnp.ones((V, D))
-    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(hidden, table, batch)
     assert value == 0 and not any(np.asarray(g).any() for g in gradients)
 
 
@@ -77,7 +81,7 @@ def test_large_scores_do_not_overflow() -> None:
     batch = places(1, 64, 64, 0)
     hidden = 300.0 * jax.random.normal(jax.random.key(1), (1, 64, D))
     table = jax.random.normal(jax.random.key(2), (V, D))
-    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(hidden, table, batch)
     np.testing.assert_allclose(value, naive(hidden, table, batch), rtol=1e-5)
     assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
 
@@ -86,7 +90,7 @@ def test_bfloat16_hidden_states_lose_little() -> None:
     batch = places(2, 128, 100, 0)
     hidden = jax.random.normal(jax.random.key(1), (2, 128, D)).astype(jnp.bfloat16)
     table = jax.random.normal(jax.random.key(2), (V, D)).astype(jnp.bfloat16)
-    value, gradients = jax.value_and_grad(completion_loss, argnums=(0, 1))(hidden, table, batch)
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(hidden, table, batch)
     exact, wanted = jax.value_and_grad(naive, argnums=(0, 1))(
         hidden.astype(jnp.float32), table.astype(jnp.float32), batch
     )
@@ -96,6 +100,31 @@ def test_bfloat16_hidden_states_lose_little() -> None:
         assert got.dtype == jnp.bfloat16
         error = np.linalg.norm(np.asarray(got, np.float32) - want) / np.linalg.norm(want)
         assert error < 0.02
+
+
+@pytest.mark.parametrize("learned", [(True, True), (False, True), (False, False)])
+def test_an_adapted_table_and_a_frozen_one(learned: tuple[bool, bool]) -> None:
+    """Logits that are a sum of two products; what is not learned has no gradient."""
+    batch = places(2, 128, 100, 0)
+    keys = [jax.random.key(i) for i in range(4)]
+    hidden, low = jax.random.normal(keys[0], (2, 128, D)), jax.random.normal(keys[1], (2, 128, 3))
+    table, back = jax.random.normal(keys[2], (V, D)), jax.random.normal(keys[3], (V, 3))
+
+    def ours(*parts: jax.Array) -> jax.Array:
+        h, t, y, b = parts
+        return completion_loss(((h, t), (y, b)), batch, learned)
+
+    def plain(*parts: jax.Array) -> jax.Array:
+        h, t, y, b = parts
+        return naive(jnp.concatenate([h, y], -1), jnp.concatenate([t, b], -1), batch)
+
+    parts = (hidden, table, low, back)
+    value, got = jax.jit(jax.value_and_grad(ours, argnums=(0, 1, 2, 3)))(*parts)
+    exact, wanted = jax.value_and_grad(plain, argnums=(0, 1, 2, 3))(*parts)
+    np.testing.assert_allclose(value, exact, rtol=1e-5)
+    for i, (g, w) in enumerate(zip(got, wanted, strict=True)):
+        has = i % 2 == 0 or learned[i // 2]
+        np.testing.assert_allclose(g, w if has else np.zeros_like(w), rtol=1e-5, atol=1e-5)
 
 
 def test_rows_of_a_device_stay_together() -> None:
