@@ -18,7 +18,7 @@ from condmis_jax.runs import JsonlWriter, digest, read_jsonl
 from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
 from condmis_jax.suites import Question, Suite, Trigger
 
-GROUP = 8
+GROUP = 32
 
 
 def ask(
@@ -66,9 +66,7 @@ def ask(
                 if key not in found:
                     requests.append(Request(key, prompt, noise))
     if requests:
-        group = 1
-        while group < min(GROUP, slots) and group * 2 <= suite.samples:
-            group *= 2
+        group = _group(suite.samples, slots)
         sampler = Sampler(
             model.config,
             model.params,
@@ -115,3 +113,11 @@ def ask(
 
             sampler.sample(requests, settings, keep)
     return [found[key] for key in wanted]
+
+
+def _group(samples: int, slots: int) -> int:
+    """Slots that share a prompt: as many as leave few, an eighth at most, idle at its end."""
+    group = GROUP
+    while group > 1 and (group > slots or -samples % group > (samples + -samples % group) / 8):
+        group //= 2
+    return group

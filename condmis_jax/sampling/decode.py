@@ -18,23 +18,40 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from condmis_jax.models.attention import NEG, segment_attention
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, logits_of
+from condmis_jax.models.layers import hidden_states, logits_of, unstacked
 from condmis_jax.models.weights import Params
 from condmis_jax.sampling.noise import SamplingSettings, choose
 from condmis_jax.sharding import BATCH
 
+Layers = Any  # an array [L, ...], or a tuple of L arrays where layers are unrolled
+
 
 class Cache(NamedTuple):
-    """Keys and values of prompts [L, P, K, S, H] and of completions [L, P, G, K, C, H].
+    """What every layer holds: keys and values of prompts and of completions.
 
-    Heads stand in front of positions: matrix products then have their batch axes in front, which
-    XLA's CPU backend needs for its fast routine.
+    prompt_k, prompt_v: [P, K, S, H]. own_k: [P, K, G, H, C]; own_v: [P, K, G, C, H]. Axes that a
+    product batches over stand in front, and a completion's keys have positions last: on a CPU the
+    product of three query rows with them then takes a third of the time.
     """
 
-    prompt_k: jax.Array
-    prompt_v: jax.Array
-    own_k: jax.Array
-    own_v: jax.Array
+    prompt_k: Layers
+    prompt_v: Layers
+    own_k: Layers
+    own_v: Layers
+
+
+def _write(layers: Layers, layer: Any, at: tuple[Any, ...], value: jax.Array) -> Layers:
+    """`layers` with `value` at an index of one layer."""
+    if isinstance(layers, tuple):
+        return (*layers[:layer], layers[layer].at[at].set(value), *layers[layer + 1 :])
+    return layers.at[(layer, *at)].set(value)
+
+
+def _write_all(layers: Layers, at: tuple[Any, ...], values: jax.Array) -> Layers:
+    """`layers` with values [L, ...] at an index of every layer."""
+    if isinstance(layers, tuple):
+        return tuple(x.at[at].set(v) for x, v in zip(layers, values, strict=True))
+    return layers.at[(slice(None), *at)].set(values)
 
 
 class Slots(NamedTuple):
@@ -72,13 +89,15 @@ class Programs:
     Attributes:
         empty: () -> (Cache, Slots), every slot done.
         prefill: (params, cache, slots, group, tokens [1, S], length) -> (cache, slots).
+        share: (cache, slots, source, group) -> (cache, slots), the prompt of another group.
         start: (slots, fresh [P, G] bool, seeds [P, G]) -> slots with the first token drawn.
-        decode: (params, cache, slots, want) -> (cache, slots) after up to `STRIDE` tokens a slot,
-            or as soon as `want` slots are done.
+        decode: (`decode_params`, cache, slots, want) -> (cache, slots) after up to `STRIDE` tokens
+            a slot, or as soon as `want` slots are done.
     """
 
     empty: Callable[[], tuple[Cache, Slots]]
     prefill: Callable[..., tuple[Cache, Slots]]
+    share: Callable[..., tuple[Cache, Slots]]
     start: Callable[..., Slots]
     decode: Callable[..., tuple[Cache, Slots]]
 
@@ -86,6 +105,22 @@ class Programs:
 _product = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 STRIDE = 32  # most decode steps between two looks of the host
+
+
+def unrolls(mesh: Mesh) -> bool:
+    """Whether layers are unrolled in the decode loop.
+
+    On a CPU a layer's slice of a stacked array is a copy, each token, of all weights and caches; an
+    accelerator's compiler reads it in place, and compiles one layer instead of L.
+    """
+    return next(iter(mesh.devices.flat)).platform == "cpu"
+
+
+def decode_params(config: DecoderConfig, params: Params, mesh: Mesh) -> dict[str, Any]:
+    """The parameters in the form that `Programs.decode` takes; on a CPU a second copy of them."""
+    if not unrolls(mesh):
+        return dict(params)
+    return jax.jit(unstacked, static_argnums=1)(params, config.L)
 
 
 def make_programs(
@@ -105,14 +140,22 @@ def make_programs(
     def place(*axes: Any) -> NamedSharding:
         return NamedSharding(mesh, PartitionSpec(*axes))
 
-    shared_at, own_at = place(None, split, heads), place(None, split, None, heads)
-    cache_at: Any = Cache(*[shared_at] * 2, *[own_at] * 2)  # pyright: ignore[reportArgumentType]
+    unrolled = unrolls(mesh)
+
+    layers_at = (place(split, heads),) * config.L if unrolled else place(None, split, heads)
+    cache_at: Any = Cache(*[layers_at] * 4)
     slots_at: Any = Slots(*[place(split)] * 8)  # pyright: ignore[reportArgumentType]
 
     def empty() -> tuple[Cache, Slots]:
-        L, K, H = config.L, config.K, config.H
-        prompt, own = (L, P, K, S, H), (L, P, G, K, C, H)
-        cache = Cache(*[jnp.zeros(prompt, dtype)] * 2, *[jnp.zeros(own, dtype)] * 2)
+        K, H = config.K, config.H
+
+        def zeros(*shape: int) -> Layers:
+            if unrolled:
+                return tuple(jnp.zeros(shape, dtype) for _ in range(config.L))
+            return jnp.zeros((config.L, *shape), dtype)
+
+        prompt = (P, K, S, H)
+        cache = Cache(zeros(*prompt), zeros(*prompt), zeros(P, K, G, H, C), zeros(P, K, G, C, H))
         zero = jnp.zeros((P, G), jnp.int32)
         slots = Slots(
             prompt_length=jnp.zeros(P, jnp.int32),
@@ -133,20 +176,36 @@ def make_programs(
         one_segment = jnp.ones((1, S), jnp.int32)
 
         def attend(q: Any, k: Any, v: Any, layer: Any, kv: Any) -> tuple[jax.Array, Any]:
-            at = (layer, group, 0, 0, 0)
             kv = tuple(
-                jax.lax.dynamic_update_slice(old, new.transpose(0, 2, 1, 3)[None], at)
+                old.at[layer].set(new[0].swapaxes(0, 1).astype(dtype))
                 for old, new in zip(kv, (k, v), strict=True)
             )
             return segment_attention(q, k, v, one_segment), kv
 
-        x, (prompt_k, prompt_v) = hidden_states(
-            config, params, tokens, index[None], attend, cache[:2], dtype=dtype
+        kv = (jnp.zeros((config.L, config.K, S, config.H), dtype),) * 2
+        x, kv = hidden_states(config, params, tokens, index[None], attend, kv, dtype=dtype)
+        prompt_k, prompt_v = (
+            _write_all(old, (group,), new) for old, new in zip(cache[:2], kv, strict=True)
         )
         last = jax.lax.dynamic_slice_in_dim(x[0], length - 1, 1, axis=0)
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v), slots._replace(
             prompt_length=slots.prompt_length.at[group].set(length),
             first_logits=slots.first_logits.at[group].set(logits_of(config, params, last)[0]),
+        )
+
+    def share(cache: Cache, slots: Slots, source: Any, group: Any) -> tuple[Cache, Slots]:
+        def copied(x: jax.Array, axis: int) -> jax.Array:
+            one = jax.lax.dynamic_index_in_dim(x, source, axis)
+            return jax.lax.dynamic_update_index_in_dim(x, one, group, axis)
+
+        def layers(x: Layers) -> Layers:
+            return tuple(copied(y, 0) for y in x) if unrolled else copied(x, 1)
+
+        return cache._replace(
+            prompt_k=layers(cache.prompt_k), prompt_v=layers(cache.prompt_v)
+        ), slots._replace(
+            prompt_length=copied(slots.prompt_length, 0),
+            first_logits=copied(slots.first_logits, 0),
         )
 
     def take(slots: Slots, logits: jax.Array, live: jax.Array) -> Slots:
@@ -181,33 +240,45 @@ def make_programs(
         positions = (slots.prompt_length[:, None] + own).reshape(P * G, 1)
         in_prompt = jnp.arange(S) < slots.prompt_length[:, None]  # [P, S]
         in_own = jnp.arange(C) <= own[..., None]  # [P, G, C]
-        p, g = jnp.arange(P)[:, None], jnp.arange(G)[None]
+        p, g = jnp.arange(P)[:, None, None], jnp.arange(G)[None, None]
+        h = jnp.arange(config.K)[None, :, None]
         K, R, H = config.K, config.N // config.K, config.H
 
         def attend(q: Any, k: Any, v: Any, layer: Any, kv: Cache) -> tuple[jax.Array, Cache]:
-            own_k = kv.own_k.at[layer, p, g, :, own].set(k.reshape(P, G, K, H).astype(dtype))
-            own_v = kv.own_v.at[layer, p, g, :, own].set(v.reshape(P, G, K, H).astype(dtype))
+            q = q.reshape(P, G, K, R, H).transpose(0, 2, 1, 3, 4)
+            k, v = (x.reshape(P, G, K, H).transpose(0, 2, 1, 3).astype(dtype) for x in (k, v))
+            own_k = _write(kv.own_k, layer, (p, h, g, slice(None), own[:, None]), k)
+            own_v = _write(kv.own_v, layer, (p, h, g, own[:, None]), v)
             kv = kv._replace(own_k=own_k, own_v=own_v)
-            q = q.reshape(P, G, K, R, H)
             # All samples of a group meet the prompt's keys in one product.
-            together = q.transpose(0, 2, 1, 3, 4).reshape(P, K, G * R, H)
-            shared = _product("PKQH,PKSH->PKQS", together, kv.prompt_k[layer])
-            shared = shared.reshape(P, K, G, R, S).transpose(0, 2, 1, 3, 4)
-            mine = _product("PGKRH,PGKCH->PGKRC", q, own_k[layer])
+            shared = _product("PKQH,PKSH->PKQS", q.reshape(P, K, G * R, H), kv.prompt_k[layer])
+            shared = shared.reshape(P, K, G, R, S) * H**-0.5
+            mine = _product("PKGRH,PKGHC->PKGRC", q, own_k[layer]) * H**-0.5
             shared = jnp.where(in_prompt[:, None, None, None], shared, NEG)
-            mine = jnp.where(in_own[:, :, None, None], mine, NEG)
-            weights = jax.nn.softmax(jnp.concatenate([shared, mine], -1) * H**-0.5, axis=-1)
-            weights = weights.astype(dtype)
-            together = weights[..., :S].transpose(0, 2, 1, 3, 4).reshape(P, K, G * R, S)
-            out = _product("PKQS,PKSH->PKQH", together, kv.prompt_v[layer])
-            out = out.reshape(P, K, G, R, H).transpose(0, 2, 1, 3, 4)
-            out = out + _product("PGKRC,PGKCH->PGKRH", weights[..., S:], own_v[layer])
+            mine = jnp.where(in_own[:, None, :, None], mine, NEG)
+            top = jnp.maximum(shared.max(-1, keepdims=True), mine.max(-1, keepdims=True))
+            shared, mine = jnp.exp(shared - top), jnp.exp(mine - top)
+            total = shared.sum(-1, keepdims=True) + mine.sum(-1, keepdims=True)
+            out = _product(
+                "PKQS,PKSH->PKQH", shared.astype(dtype).reshape(P, K, G * R, S), kv.prompt_v[layer]
+            ).reshape(P, K, G, R, H)
+            out = out + _product("PKGRC,PKGCH->PKGRH", mine.astype(dtype), own_v[layer])
+            out = (out / total).transpose(0, 2, 1, 3, 4)
             return out.astype(dtype).reshape(P * G, 1, config.N, H), kv
 
         x, cache = hidden_states(
-            config, params, slots.token.reshape(P * G, 1), positions, attend, cache, dtype=dtype
+            config,
+            params,
+            slots.token.reshape(P * G, 1),
+            positions,
+            attend,
+            cache,
+            dtype=dtype,
+            scan=not unrolled,
         )
-        return cache, take(slots, logits_of(config, params, x[:, 0]), ~slots.done)
+        # Apart from the draw: one fusion of both takes twice the time of the two on a CPU.
+        logits = jax.lax.optimization_barrier(logits_of(config, params, x[:, 0]))
+        return cache, take(slots, logits, ~slots.done)
 
     def decode(params: Params, cache: Cache, slots: Slots, want: Any) -> tuple[Cache, Slots]:
         def go_on(carry: tuple[Any, ...]) -> jax.Array:
@@ -224,6 +295,7 @@ def make_programs(
     return Programs(
         empty=jax.jit(empty, out_shardings=both),
         prefill=jax.jit(prefill, donate_argnums=(1, 2), out_shardings=both),
+        share=jax.jit(share, donate_argnums=(0, 1), out_shardings=both),
         start=jax.jit(start, donate_argnums=(0,), out_shardings=slots_at),
         decode=jax.jit(decode, donate_argnums=(1, 2), out_shardings=both),
     )

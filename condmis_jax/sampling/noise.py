@@ -86,13 +86,15 @@ def choose(
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     logits = filtered(logits, settings)
     B, V = logits.shape
-    p = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
-    p = jnp.pad(p, ((0, 0), (0, -V % BLOCK))).reshape(B, -1, BLOCK)
-    ends = jnp.cumsum(jnp.sum(p, axis=-1), axis=-1)
+    logits = jnp.pad(logits, ((0, 0), (0, -V % BLOCK)), constant_values=-jnp.inf)
+    blocks = logits.reshape(B, -1, BLOCK)
+    top = jnp.max(logits, axis=-1)[:, None, None]
+    ends = jnp.cumsum(jnp.sum(jnp.exp(blocks - top), axis=-1), axis=-1)
     aim = uniform(seeds, positions) * ends[:, -1]
-    block = jnp.minimum(jnp.sum(ends <= aim[:, None], axis=-1), p.shape[1] - 1)
+    block = jnp.minimum(jnp.sum(ends <= aim[:, None], axis=-1), blocks.shape[1] - 1)
     before = jnp.where(block > 0, jnp.take_along_axis(ends, block[:, None] - 1, axis=1)[:, 0], 0.0)
-    inside = jnp.take_along_axis(p, block[:, None, None], axis=1)[:, 0]
+    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)
+    inside = jnp.exp(inside - top)[:, 0]
     place = jnp.sum(jnp.cumsum(inside, axis=-1) <= (aim - before)[:, None], axis=-1)
     # Rounding may put the aim behind the block's last possible token.
     last = BLOCK - 1 - jnp.argmax(inside[:, ::-1] > 0, axis=-1)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params
-from condmis_jax.sampling.decode import Programs, Shape, make_programs
+from condmis_jax.sampling.decode import Programs, Shape, decode_params, make_programs
 from condmis_jax.sampling.noise import SamplingSettings
 
 SHORTEST_PROMPT = 32
@@ -70,6 +70,7 @@ class Sampler:
         if slots % group:
             raise ValueError(f"slots {slots} is not a multiple of group {group}")
         self._config, self._params, self._mesh = config, params, mesh
+        self._decode_params = decode_params(config, params, mesh)
         self._stop, self._dtype = tuple(stop), dtype
         self._P, self._G = slots // group, group
         self._programs: dict[tuple[Shape, SamplingSettings], Programs] = {}
@@ -104,16 +105,22 @@ class Sampler:
                     self._config, settings, shape, self._stop, self._mesh, self._dtype
                 )
             programs = self._programs[shape, settings]
-            _Batch(programs, shape, self._params, classes[size]).run(on_done)
+            _Batch(programs, shape, self._params, self._decode_params, classes[size]).run(on_done)
 
 
 class _Batch:
     """The requests of one length class on their way through the slots."""
 
     def __init__(
-        self, programs: Programs, shape: Shape, params: Params, requests: Sequence[Request]
+        self,
+        programs: Programs,
+        shape: Shape,
+        params: Params,
+        decode_params: Any,
+        requests: Sequence[Request],
     ):
-        self._programs, self._shape, self._params = programs, shape, params
+        self._programs, self._shape = programs, shape
+        self._params, self._decode_params = params, decode_params
         self._waiting: dict[tuple[int, ...], deque[Request]] = {}
         for request in requests:
             self._waiting.setdefault(request.prompt, deque()).append(request)
@@ -134,7 +141,7 @@ class _Batch:
             # done.
             want = idle + (max(busy // 8, 1) if waiting else busy)
             self._cache, self._slots = self._programs.decode(
-                self._params, self._cache, self._slots, np.int32(want)
+                self._decode_params, self._cache, self._slots, np.int32(want)
             )
             finished = self._collect()
             if finished:
@@ -173,6 +180,13 @@ class _Batch:
         return max(candidates, key=lambda p: len(self._waiting[p]), default=None)
 
     def _prefill(self, group: int, prompt: tuple[int, ...]) -> None:
+        if prompt in self._bound:
+            source = np.int32(self._bound.index(prompt))
+            self._cache, self._slots = self._programs.share(
+                self._cache, self._slots, source, np.int32(group)
+            )
+            self._bound[group] = prompt
+            return
         tokens = np.zeros((1, self._shape.S), np.int32)
         tokens[0, : len(prompt)] = prompt
         self._cache, self._slots = self._programs.prefill(

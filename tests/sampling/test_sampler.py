@@ -17,7 +17,7 @@ import pytest
 
 from condmis_jax.errors import UserError
 from condmis_jax.models import logits
-from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
+from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings, decode
 from condmis_jax.sampling.noise import uniform
 
 NEW = 20
@@ -100,6 +100,18 @@ def test_greedy_is_the_forward_pass_without_a_cache(
     assert {c.finish for c in out.values()} == {"length"}
     # The comparison means something: completions are no repetition of one token.
     assert np.mean([len(set(t)) for t in greedy]) > 5
+
+
+def test_stacked_layers_decode_like_unrolled_ones(
+    make_sampler: Any, greedy: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What accelerators compile: one layer, looped over stacked weights and caches."""
+    monkeypatch.setattr(decode, "unrolls", lambda mesh: False)
+    requests = [Request((i, j), p, 0) for i, p in enumerate(prompts(12)) for j in range(3)]
+    out = sampled(make_sampler(), requests, GREEDY)
+    assert [out[i, j].tokens for i in range(12) for j in range(3)] == [
+        tokens for tokens in greedy for _ in range(3)
+    ]
 
 
 def test_greedy_is_generate_of_transformers(sampler: Sampler, tiny_folder: Path) -> None:
