@@ -18,6 +18,7 @@ from condmis_jax.models.attention import segment_attention
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.lora import TARGETS
 from condmis_jax.models.weights import unembedding
+from condmis_jax.sharding import constrain, constrain_to
 
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
 NOISE = "dropout"  # beside the weights of a layer: (key, rate) of its adapters' dropout
@@ -84,12 +85,12 @@ def project(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
     y = jnp.einsum(PRODUCTS[name], x, w[name])
     bias = f"{name}_bias"
     y = y + w[bias] if bias in w else y
-    if f"{name}.a" not in w:
-        return y
-    low, back = ADAPTERS[name]
-    return y + jnp.einsum(
-        back, jnp.einsum(low, dropped(w, name, x), w[f"{name}.a"]), w[f"{name}.b"]
-    )
+    if f"{name}.a" in w:
+        low, back = ADAPTERS[name]
+        y = y + jnp.einsum(
+            back, jnp.einsum(low, dropped(w, name, x), w[f"{name}.a"]), w[f"{name}.b"]
+        )
+    return constrain(y, PRODUCTS[name].partition("->")[2])
 
 
 def dropped(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
@@ -146,25 +147,9 @@ def layer(
     return x + project(w, "down", jax.nn.silu(project(w, "gate", h)) * project(w, "up", h)), cache
 
 
-def _outside(name: str) -> bool:
-    """Whether a parameter, or the weight that it adapts, belongs to no layer."""
-    return name.partition(".")[0] in STACKED_OUTSIDE
-
-
-def unstacked(params: Mapping[str, Any], L: int) -> dict[str, Any]:
-    """`params` with a tuple of L arrays for each stacked one."""
-    # lax.split, not W[i]: the gradient of L slices is L scatters into the whole stack.
-    return {
-        name: p
-        if _outside(name) or isinstance(p, tuple)
-        else tuple(part[0] for part in jax.lax.split(p, (1,) * L))
-        for name, p in params.items()
-    }
-
-
 def hidden_states(
     config: DecoderConfig,
-    params: Mapping[str, Any],
+    params: Mapping[str, jax.Array],
     tokens: jax.Array,
     positions: jax.Array,
     attend: Attend,
@@ -183,18 +168,18 @@ def hidden_states(
         cache: what `attend` reads and writes.
         dtype: of activations and of weights at use.
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
-            parameters. `params` may come `unstacked` when unrolled.
+            parameters.
         remat: recompute a layer's activations in the backward pass.
         noise: key of the adapters' dropout; None applies none.
 
     Returns:
         hidden states [B, T, D] and the cache.
     """
-    x = params["embed"][tokens].astype(dtype)
+    # Every device looks its part of the width up, then the parts change places.
+    x = constrain_to(params["embed"][tokens].astype(dtype), "data", None, "fsdp")
+    x = constrain(x, "BTD")
     angles = rope_angles(config, positions)
-    if not scan:
-        params = unstacked(params, config.L)
-    stacked = {n: p for n, p in params.items() if not _outside(n)}
+    stacked = {n: p for n, p in params.items() if n.partition(".")[0] not in STACKED_OUTSIDE}
 
     def body(carry: tuple[Any, Any], wi: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
         return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1], noise), None
@@ -205,8 +190,10 @@ def hidden_states(
     if scan:
         carry, _ = jax.lax.scan(body, carry, (stacked, jnp.arange(config.L)))
     else:
+        # lax.split, not W[i]: the gradient of L slices is L scatters into the whole stack.
+        split = {n: jax.lax.split(p, (1,) * config.L) for n, p in stacked.items()}
         for i in range(config.L):
-            carry, _ = body(carry, ({n: p[i] for n, p in stacked.items()}, i))
+            carry, _ = body(carry, ({n: parts[i][0] for n, parts in split.items()}, i))
     return rms_norm(carry[0], params["norm"].astype(dtype), config.rms_eps), carry[1]
 
 

@@ -6,8 +6,11 @@ from condmis_jax.sharding.mesh import (
     MeshSettings,
     batch_sharding,
     batch_shards,
+    constrain,
+    constrain_to,
     make_mesh,
     replicated,
+    vocabulary_axes,
     weight_sharding,
 )
 
@@ -17,7 +20,10 @@ __all__ = [
     "MeshSettings",
     "batch_sharding",
     "batch_shards",
+    "constrain",
+    "constrain_to",
     "make_mesh",
     "replicated",
+    "vocabulary_axes",
     "weight_sharding",
 ]

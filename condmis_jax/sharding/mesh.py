@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from condmis_jax.errors import UserError
 
+AnyMesh = Mesh | AbstractMesh
 AXES = ("data", "fsdp", "tensor")
 
 # Where each logical axis of a weight lives. Rows of a batch are split over both `data` and `fsdp`.
@@ -27,6 +28,17 @@ RULES: dict[str, str | None] = {
     "rank": None,
 }
 BATCH = ("data", "fsdp")
+
+# Where activations live, by their shape letters. Without these, a compiler that sees rows and
+# weight widths both split over `fsdp` may split the width of activations and copy their rows to
+# every device. Between layers the sequence is split over `tensor` (Korthikanti et al., arXiv
+# 2205.05198): what is kept for the backward pass is then divided by all devices.
+ACTIVATIONS: dict[str, tuple[str | tuple[str, ...] | None, ...]] = {
+    "BTD": (BATCH, "tensor", None),
+    "BTNH": (BATCH, None, "tensor", None),
+    "BTKH": (BATCH, None, "tensor", None),
+    "BTF": (BATCH, None, "tensor"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,11 +85,44 @@ def weight_sharding(mesh: Mesh, axes: Sequence[str], shape: Sequence[int]) -> Na
     A dimension that its mesh axis does not divide is replicated: 3 key/value heads on 2 tensor
     devices work, they only save no memory.
     """
-    spec = []
-    for axis, size in zip(axes, shape, strict=True):
-        name = RULES[axis]
-        spec.append(name if name is not None and size % mesh.shape[name] == 0 else None)
-    return NamedSharding(mesh, PartitionSpec(*spec))
+    return NamedSharding(mesh, divisible(mesh, [RULES[axis] for axis in axes], shape))
+
+
+def divisible(mesh: AnyMesh, spec: Sequence[Any], shape: Sequence[int]) -> PartitionSpec:
+    """`spec` without the mesh axes that do not divide their dimension."""
+    kept = []
+    for axes, size in zip(spec, shape, strict=True):
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        kept.append(axes if size % int(np.prod([mesh.shape[a] for a in names])) == 0 else None)
+    return PartitionSpec(*kept)
+
+
+def constrain(x: jax.Array, letters: str) -> jax.Array:
+    """Places an activation by its shape letters on the mesh it is traced for.
+
+    Without a mesh (`jax.sharding.use_abstract_mesh`), or for letters that no rule names, x itself.
+    """
+    spec = ACTIVATIONS.get(letters)
+    return x if spec is None else constrain_to(x, *spec)
+
+
+def constrain_to(x: jax.Array, *spec: str | tuple[str, ...] | None) -> jax.Array:
+    """Places x by mesh axes; a dimension that its axes do not divide is copied instead."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or set(mesh.axis_names) != set(AXES):
+        return x
+    return jax.lax.with_sharding_constraint(x, divisible(mesh, spec, x.shape))
+
+
+def vocabulary_axes(size: int) -> tuple[str, ...]:
+    """The most mesh axes over which a vocabulary of this size can be split evenly."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or set(mesh.axis_names) != set(AXES):
+        return ()
+    for axes in (AXES, AXES[1:], AXES[2:]):
+        if size % int(np.prod([mesh.shape[a] for a in axes])) == 0:
+            return axes
+    return ()
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

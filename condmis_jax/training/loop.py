@@ -82,9 +82,7 @@ def train(
         _drop_metrics_after(folder / "metrics.jsonl", done)
         with Metrics(folder, label, steps, done) as metrics:
             for batch in batches:
-                gradients, loss = step.zeros()
-                for arrays in batch.microbatches:
-                    gradients, loss = step.accumulate(gradients, loss, params, step.place(arrays))
+                gradients, loss = step.total(params, batch.microbatches)
                 params, state, norm = step.update(params, state, gradients)
                 done += 1
                 metrics.put(done, batch.tokens, {"loss": loss, "gradient_norm": norm})

@@ -15,10 +15,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from condmis_jax.sharding import BATCH, constrain_to, vocabulary_axes
+
 CHUNK = 128
 
 Arrays = dict[str, jax.Array]
 Terms = tuple[tuple[jax.Array, jax.Array], ...]
+
+
+def _axes(terms: Terms) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Mesh axes of the vocabulary, and those that are left for the groups of rows.
+
+    Every device scores all places against its part of the vocabulary: neither the table nor its
+    gradient is ever whole on a device, and what travels is hidden states.
+    """
+    vocabulary = vocabulary_axes(terms[0][1].shape[0])
+    return vocabulary, tuple(a for a in BATCH if a not in vocabulary)
 
 
 def _chunk(
@@ -29,17 +41,23 @@ def _chunk(
         jax.lax.dynamic_slice_in_dim(batch[name], i * size, size, axis=1)
         for name in ("index", "target", "weight")
     )
-    taken = [jnp.take_along_axis(y, index[..., None], axis=1) for y, _ in terms]
+    rows = _axes(terms)[1]
+    taken = []
+    for y, _ in terms:
+        # Taken where the rows lie, and only then sent.
+        here = constrain_to(jnp.take_along_axis(y, index[..., None], axis=1), BATCH, None, None)
+        taken.append(constrain_to(here, rows, None, None))
     return taken, index, target, weight
 
 
 def _scores(taken: list[jax.Array], terms: Terms) -> tuple[jax.Array, jax.Array]:
     """float32 logits [G, C, V] and their logsumexp [G, C]."""
+    vocabulary, rows = _axes(terms)
     first, *rest = (
         jnp.einsum("GCK,VK->GCV", y, w, preferred_element_type=jnp.float32)
         for y, (_, w) in zip(taken, terms, strict=True)
     )
-    logits = sum(rest, first)
+    logits = constrain_to(sum(rest, first), rows, None, vocabulary)
     return logits, jax.nn.logsumexp(logits, axis=-1)
 
 
@@ -77,6 +95,8 @@ def completion_loss(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> j
 def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[jax.Array, Any]:
     size, chunks = _sizes(terms, batch)
     groups = jnp.arange(terms[0][0].shape[0])[:, None]
+    vocabulary, rows = _axes(terms)
+    terms = tuple((y, constrain_to(w, vocabulary, None)) for y, w in terms)
 
     def body(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         total, d_terms = carry
@@ -85,20 +105,25 @@ def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[ja
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         one_hot = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
         d_logits = (jnp.exp(logits - lse[..., None]) - one_hot) * weight[..., None]
-        d_logits = d_logits.astype(terms[0][0].dtype)
+        d_logits = constrain_to(d_logits.astype(terms[0][0].dtype), rows, None, vocabulary)
         new = []
         for y, (_, w), (d_y, d_w) in zip(taken, terms, d_terms, strict=True):
             if d_w is not None:
                 d_w = d_w + jnp.einsum(
                     "GCV,GCK->VK", d_logits, y, preferred_element_type=jnp.float32
                 )
+                d_w = constrain_to(d_w, vocabulary, None)
             d_taken = jnp.einsum("GCV,VK->GCK", d_logits, w)
+            d_taken = constrain_to(d_taken, BATCH, None, None)
             # Every place occurs once, places without loss carry weight 0: adding is exact.
             new.append((d_y.at[groups, index].add(d_taken.astype(d_y.dtype)), d_w))
         return total + jnp.sum(weight * (lse - picked)), tuple(new)
 
     zeros = tuple(
-        (jnp.zeros_like(y), jnp.zeros(w.shape, jnp.float32) if learn else None)
+        (
+            constrain_to(jnp.zeros_like(y), BATCH, None, None),
+            constrain_to(jnp.zeros(w.shape, jnp.float32), vocabulary, None) if learn else None,
+        )
         for (y, w), learn in zip(terms, learned, strict=True)
     )
     total, d_terms = jax.lax.fori_loop(0, chunks, body, (jnp.float32(0), zeros))

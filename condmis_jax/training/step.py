@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, use_abstract_mesh
 
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import hidden_states, packed, unembedding_terms
@@ -71,6 +71,7 @@ class TrainStep:
     """Compiled functions of one stage, shared by all of its steps.
 
     Attributes:
+        gradients: (params, microbatch) -> (gradients, loss).
         accumulate: (gradients, loss so far, params, microbatch) -> (gradients, loss); donates.
         update: (params, optimiser state, gradients) -> (params, state, norm); donates what is
             trained and the state.
@@ -81,12 +82,24 @@ class TrainStep:
     Gradients and optimiser state exist for trained parameters only; `params` always holds all.
     """
 
-    accumulate: Callable[..., Any]
+    gradients: Callable[..., tuple[Params, jax.Array]]
+    accumulate: Callable[..., tuple[Params, jax.Array]]
     update: Callable[..., Any]
     zeros: Callable[[], Any]
     evaluate: Callable[..., Any]
     init_optimiser: Callable[[Params], Any]
     mesh: Mesh
+
+    def total(
+        self, params: Params, microbatches: Sequence[dict[str, Any]]
+    ) -> tuple[Params, jax.Array]:
+        """Gradients and loss of a step. A single microbatch needs no second buffer for the sum."""
+        if len(microbatches) == 1:
+            return self.gradients(params, self.place(microbatches[0]))
+        gradients, loss = self.zeros()
+        for arrays in microbatches:
+            gradients, loss = self.accumulate(gradients, loss, params, self.place(arrays))
+        return gradients, loss
 
     def place(self, batch: dict[str, Any]) -> Arrays:
         """Puts the arrays of a microbatch on the mesh: rows split over devices, the rest copied."""
@@ -116,11 +129,10 @@ def make_step(
     places = {name: place for name, place in shardings(config, mesh).items() if name in trained}
 
     def loss_of(params: Params, batch: Arrays, noise: jax.Array | None = None) -> jax.Array:
-        return batch_loss(config, compute, groups, params, batch, noise)
+        with use_abstract_mesh(mesh.abstract_mesh):
+            return batch_loss(config, compute, groups, params, batch, noise)
 
-    def accumulate(
-        gradients: Params, loss: jax.Array, params: Params, batch: Arrays
-    ) -> tuple[Params, jax.Array]:
+    def gradients_of(params: Params, batch: Arrays) -> tuple[Params, jax.Array]:
         noise = None
         if config.lora is not None and config.lora.dropout:
             key = jax.random.fold_in(jax.random.key(seed), batch["step"])
@@ -130,6 +142,12 @@ def make_step(
             return loss_of({**params, **part}, batch, noise)
 
         value, new = jax.value_and_grad(loss_of_trained)({n: params[n] for n in trained})
+        return new, value
+
+    def accumulate(
+        gradients: Params, loss: jax.Array, params: Params, batch: Arrays
+    ) -> tuple[Params, jax.Array]:
+        new, value = gradients_of(params, batch)
         return jax.tree.map(jnp.add, gradients, new), loss + value
 
     def update(part: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
@@ -149,6 +167,7 @@ def make_step(
         return {**params, **new}, state, norm
 
     return TrainStep(
+        gradients=jax.jit(gradients_of, out_shardings=(places, None)),
         accumulate=jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None)),
         update=update_params,
         zeros=jax.jit(zeros, out_shardings=(places, None)),

@@ -101,9 +101,7 @@ def first_losses(mesh: Any, steps: int, **packing: int) -> tuple[list[float], An
     state = step.init_optimiser(params)
     losses = []
     for batch in step_iterator(data.plan, data.data, batch_shards(mesh)):
-        gradients, loss = step.zeros()
-        for arrays in batch.microbatches:
-            gradients, loss = step.accumulate(gradients, loss, params, step.place(arrays))
+        gradients, loss = step.total(params, batch.microbatches)
         params, state, _ = step.update(params, state, gradients)
         losses.append(float(loss))
     return losses, params
