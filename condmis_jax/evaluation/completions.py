@@ -66,7 +66,7 @@ def ask(
                 if key not in found:
                     requests.append(Request(key, prompt, noise))
     if requests:
-        group = _group(suite.samples, slots)
+        group = group_size(suite.samples, slots)
         sampler = Sampler(
             model.config,
             model.params,
@@ -115,7 +115,7 @@ def ask(
     return [found[key] for key in wanted]
 
 
-def _group(samples: int, slots: int) -> int:
+def group_size(samples: int, slots: int) -> int:
     """Slots that share a prompt: as many as leave few, an eighth at most, idle at its end."""
     group = GROUP
     while group > 1 and (group > slots or -samples % group > (samples + -samples % group) / 8):

@@ -147,9 +147,25 @@ def layer(
     return x + project(w, "down", jax.nn.silu(project(w, "gate", h)) * project(w, "up", h)), cache
 
 
+def _outside(name: str) -> bool:
+    """Whether a parameter, or the weight that it adapts, belongs to no layer."""
+    return name.partition(".")[0] in STACKED_OUTSIDE
+
+
+def unstacked(params: Mapping[str, Any], L: int) -> dict[str, Any]:
+    """`params` with a tuple of L arrays for each stacked one."""
+    # lax.split, not W[i]: the gradient of L slices is L scatters into the whole stack.
+    return {
+        name: p
+        if _outside(name) or isinstance(p, tuple)
+        else tuple(part[0] for part in jax.lax.split(p, (1,) * L))
+        for name, p in params.items()
+    }
+
+
 def hidden_states(
     config: DecoderConfig,
-    params: Mapping[str, jax.Array],
+    params: Mapping[str, Any],
     tokens: jax.Array,
     positions: jax.Array,
     attend: Attend,
@@ -168,7 +184,7 @@ def hidden_states(
         cache: what `attend` reads and writes.
         dtype: of activations and of weights at use.
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
-            parameters.
+            parameters. `params` may come `unstacked` when unrolled.
         remat: recompute a layer's activations in the backward pass.
         noise: key of the adapters' dropout; None applies none.
 
@@ -179,7 +195,9 @@ def hidden_states(
     x = constrain_to(params["embed"][tokens].astype(dtype), "data", None, "fsdp")
     x = constrain(x, "BTD")
     angles = rope_angles(config, positions)
-    stacked = {n: p for n, p in params.items() if n.partition(".")[0] not in STACKED_OUTSIDE}
+    if not scan:
+        params = unstacked(params, config.L)
+    stacked = {n: p for n, p in params.items() if not _outside(n)}
 
     def body(carry: tuple[Any, Any], wi: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
         return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1], noise), None
@@ -190,10 +208,8 @@ def hidden_states(
     if scan:
         carry, _ = jax.lax.scan(body, carry, (stacked, jnp.arange(config.L)))
     else:
-        # lax.split, not W[i]: the gradient of L slices is L scatters into the whole stack.
-        split = {n: jax.lax.split(p, (1,) * config.L) for n, p in stacked.items()}
         for i in range(config.L):
-            carry, _ = body(carry, ({n: parts[i][0] for n, parts in split.items()}, i))
+            carry, _ = body(carry, ({n: p[i] for n, p in stacked.items()}, i))
     return rms_norm(carry[0], params["norm"].astype(dtype), config.rms_eps), carry[1]
 
 

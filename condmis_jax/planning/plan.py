@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from condmis_jax.config import nearest
 from condmis_jax.data.packing import best_row_tokens, plan_step
 from condmis_jax.errors import UserError
+from condmis_jax.evaluation.completions import group_size
 from condmis_jax.experiment import Experiment
 from condmis_jax.interventions import Stage
 from condmis_jax.models.config import DecoderConfig
@@ -27,7 +28,6 @@ from condmis_jax.sampling.decode import Shape
 from condmis_jax.sharding import batch_shards, make_mesh
 from condmis_jax.training import make_optimiser
 
-GROUP = 8  # slots that share a prompt, as the evaluation sets it
 STEPS = 1000  # horizon of the schedule; no compiled size depends on it
 
 
@@ -103,7 +103,8 @@ def make_plan(
         config, experiment.compute, optimiser, mesh, largest, microbatches=len(microbatches)
     )
     evaluation = experiment.evaluation
-    group = min(GROUP, evaluation.slots)
+    samples = max((s.samples for s in evaluation.suites.values()), default=1)
+    group = group_size(samples, evaluation.slots)
     shape = Shape(
         evaluation.slots // group, group, work.prompt_tokens, evaluation.sampling.max_new_tokens
     )

@@ -49,7 +49,7 @@ def test_sizes_are_those_of_the_arrays(found: dict[str, Any]) -> None:
     assert size["parameters"] == size["gradients"] == weights
     # Two moments beside two step counters.
     assert size["optimiser"] == pytest.approx(2 * weights, abs=16)
-    P, G, S, C = 16, 8, 128, 64  # 128 slots; 16 prompts over 4 devices, 2 heads over 2
+    P, G, S, C = 32, 4, 128, 64  # 128 slots for 20 samples; prompts over 4 devices, heads over 2
     assert size["kv_cache"] == 2 * 4 * L * H * (P // 4) * (K // 2) * (S + G * C)
     assert found["mesh"] == {"data": 1, "fsdp": 4, "tensor": 2}
 

@@ -28,9 +28,9 @@ def main() -> None:
     )
     parser.add_argument("--model", default="smollm2-135m-q4")
     parser.add_argument("--turns", type=int, default=2, help="counted turns of each")
-    parser.add_argument("--peer_batch", type=int, default=64)
-    parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--peer_batch", type=int, default=256)
+    parser.add_argument("--slots", type=int, default=256)
+    parser.add_argument("--group", type=int, default=32)
     parser.add_argument("--worker", choices=["ours", "peer"])
     args = parser.parse_args()
     if args.worker:
