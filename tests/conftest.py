@@ -16,6 +16,10 @@ def pytest_configure(config: pytest.Config) -> None:
     setup()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--models-table", type=Path, help="where to write the table of model families")
+
+
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
     """The folder of smollm2-135m-q4 in the user's own cache; fetched once, kept between runs.

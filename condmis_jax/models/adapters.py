@@ -75,20 +75,21 @@ def save_adapter(folder: Path, config: DecoderConfig, params: Params, base: str)
         base: what adapter_config.json says the base model is.
 
     Raises:
-        UserError: the model has no adapters.
+        UserError: the model has no adapters, or PEFT has none of their form.
     """
     from safetensors.numpy import save_file
 
     lora = config.lora
     if lora is None:
         raise UserError(f"{folder}: this model was trained in full, it has no adapter to export")
+    _refuse_fused(folder, config, lora.targets)
     tensors = {}
     for w in weight_table(config):
         if w.adapts is None:
             continue
         host = np.asarray(params[w.name])
-        for name, part in zip(w.hf_names(config), host if w.stacked else host[None], strict=True):
-            tensors[name] = w.to_hf(part, config)
+        for name, index in w.places(config):
+            tensors[name] = w.to_hf(host[index], config)
     modules = [
         w.hf.removesuffix(".lora_A.weight").rpartition(".")[2]
         for w in weight_table(config)
@@ -141,6 +142,7 @@ def load_adapter(
     settings = _read_settings(folder / ADAPTER_CONFIG)
     _drop_copies(path, tensors, base)
     targets = _targets(path, tensors, config)
+    _refuse_fused(path, config, targets)
     try:
         lora = Lora(
             rank=settings["r"],
@@ -159,14 +161,14 @@ def load_adapter(
         if w.adapts is None:
             continue
         host = np.empty(w.shape(config), np.float32)
-        for i, name in enumerate(w.hf_names(config)):
+        for name, index in w.places(config):
             tensor = tensors.pop(name)
             if tensor.shape != w.hf_shape(config):
                 raise UserError(
                     f"{path}: tensor {name} has shape {tensor.shape}, rank {lora.rank} of this "
                     f"base model asks for {w.hf_shape(config)}"
                 )
-            host[i if w.stacked else ...] = w.from_hf(tensor, config)
+            host[index] = w.from_region(tensor, config, w.whole(config))
         params[w.name] = jax.device_put(host, places[w.name])
     if tensors:
         raise UserError(
@@ -174,6 +176,17 @@ def load_adapter(
             f"adapter ({len(tensors)} in all)"
         )
     return config, params
+
+
+def _refuse_fused(path: Path, config: DecoderConfig, targets: tuple[str, ...]) -> None:
+    """Ours are adapters of q, k, v, gate and up; of a fused matrix peft has one for all of them."""
+    fused = [w.hf for w in weight_table(config) if w.part and w.name in targets]
+    if fused:
+        raise UserError(
+            f"{path}: a {config.family} decoder has several linear maps in one matrix "
+            f"({fused[0].split('.')[-2]}), whose PEFT adapter is another one; merge the adapter "
+            "and use the merged folder"
+        )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

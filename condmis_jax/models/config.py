@@ -1,4 +1,4 @@
-"""What a decoder looks like, read from a Hugging Face `config.json`."""
+"""What a decoder looks like: sizes and switches, as data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from condmis_jax.errors import UserError
 from condmis_jax.models.lora import Lora
+from condmis_jax.models.rope import Rope
 
-FAMILIES = ("qwen2", "llama")
+Activation = Literal["silu", "gelu_tanh", "gelu", "clamped"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,27 @@ class DecoderConfig:
 
     Attributes:
         family: Hugging Face `model_type`.
-        V, D, L, N, K, H, F: vocabulary, model width, layers, query heads, key/value heads, head
-            width, feed-forward width.
-        rope_theta: base of the rotary frequencies.
+        V, D, L, N, K, H, F, E: vocabulary, model width, layers, query heads, key/value heads, head
+            width, feed-forward width (of one expert, where there are experts), experts.
+        ropes: tables of rotary frequencies.
+        layer_ropes: [L], which of them each layer uses.
+        windows: [L], how many keys a query sees, itself included; 0 for all of them.
         rms_eps: epsilon of RMSNorm.
         tied: the unembedding is the embedding.
         qkv_bias, output_bias: biases of the attention projections.
         max_positions: longest sequence the model was made for.
+        activation: of the feed-forward gate; "clamped" is gpt-oss's, with `clamp` and `gate_gain`.
+        norms: norms before attention and feed-forward, behind them, or both.
+        norm_plus_one: a norm multiplies by 1 + weight.
+        qk_norm: a norm of queries and keys, over each head or over all of them together.
+        query_scale: multiplies attention scores.
+        attention_softcap, final_softcap: c in c * tanh(x / c) of scores and of logits; 0 for none.
+        embed_scale: multiplies embeddings.
+        sinks: every query head has a logit that takes part in its softmax and has no value.
+        fused: the checkpoint holds q, k, v in one tensor and gate, up in another.
+        experts_per_token: experts that a token goes through.
+        router_renormalised: weights of the chosen experts add up to 1.
+        experts_joined: the checkpoint holds all experts of a layer in one tensor.
         lora: adapters beside the weights, which are then frozen; never read from config.json.
         raw: `config.json` as it was read; an export writes it back.
     """
@@ -39,12 +54,30 @@ class DecoderConfig:
     K: int
     H: int
     F: int
-    rope_theta: float
+    ropes: tuple[Rope, ...]
+    layer_ropes: tuple[int, ...]
+    windows: tuple[int, ...]
     rms_eps: float
     tied: bool
     qkv_bias: bool
     output_bias: bool
     max_positions: int
+    query_scale: float
+    activation: Activation = "silu"
+    clamp: float = 0.0
+    gate_gain: float = 1.0
+    norms: Literal["pre", "post", "both"] = "pre"
+    norm_plus_one: bool = False
+    qk_norm: Literal["none", "head", "all"] = "none"
+    attention_softcap: float = 0.0
+    final_softcap: float = 0.0
+    embed_scale: float = 1.0
+    sinks: bool = False
+    fused: bool = False
+    E: int = 0
+    experts_per_token: int = 0
+    router_renormalised: bool = False
+    experts_joined: bool = False
     lora: Lora | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False, repr=False)
 
@@ -52,7 +85,12 @@ class DecoderConfig:
     def sizes(self) -> dict[str, int]:
         """Size of each shape letter that a weight can have."""
         rank = {"r": self.lora.rank} if self.lora else {}
-        return {letter: getattr(self, letter) for letter in "VDLNKHF"} | rank
+        return {letter: getattr(self, letter) for letter in "VDLNKHFE"} | rank
+
+    @property
+    def needs_lengths(self) -> bool:
+        """Whether rotary positions depend on how long a conversation is."""
+        return any(rope.long for rope in self.ropes)
 
     @classmethod
     def from_folder(cls, folder: Path) -> DecoderConfig:
@@ -77,61 +115,6 @@ class DecoderConfig:
         Raises:
             UserError: an unsupported architecture or feature, or a missing size; names the key.
         """
-        if not isinstance(raw, Mapping):
-            raise UserError(f"{where}: expected a JSON object")
-        family = raw.get("model_type")
-        if family not in FAMILIES:
-            raise UserError(
-                f"{where}: model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}"
-            )
+        from condmis_jax.models.families import read_config
 
-        def need(key: str, default: int | None = None) -> int:
-            value = default if raw.get(key) is None else raw[key]
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{where}: {key} must be a positive integer, got {value!r}")
-            return value
-
-        def number(values: Mapping[str, Any], key: str, default: float) -> float:
-            value = values.get(key, default)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise UserError(f"{where}: {key} must be a positive number, got {value!r}")
-            return float(value)
-
-        def refuse(condition: bool, what: str) -> None:
-            if condition:
-                raise UserError(f"{where}: {what} is not supported for model_type {family}")
-
-        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-        if not isinstance(rope, Mapping):
-            raise UserError(f"{where}: rope_parameters must be an object, got {rope!r}")
-        refuse(
-            rope.get("rope_type", rope.get("type", "default")) != "default",
-            f"rotary scaling {rope.get('rope_type', rope.get('type'))!r}",
-        )
-        refuse(raw.get("hidden_act", "silu") != "silu", f"hidden_act {raw.get('hidden_act')!r}")
-        refuse(bool(raw.get("mlp_bias")), "mlp_bias")
-        refuse(bool(raw.get("use_sliding_window")), "use_sliding_window")
-        D, N = need("hidden_size"), need("num_attention_heads")
-        K, H = need("num_key_value_heads", N), need("head_dim", D // N)
-        if N % K:
-            raise UserError(
-                f"{where}: num_attention_heads {N} is not a multiple of num_key_value_heads {K}"
-            )
-        bias = bool(raw.get("attention_bias", False))
-        return cls(
-            family=family,
-            V=need("vocab_size"),
-            D=D,
-            L=need("num_hidden_layers"),
-            N=N,
-            K=K,
-            H=H,
-            F=need("intermediate_size"),
-            rope_theta=number(rope if "rope_theta" in rope else raw, "rope_theta", 10_000.0),
-            rms_eps=number(raw, "rms_norm_eps", 1e-6),
-            tied=bool(raw.get("tie_word_embeddings", False)),
-            qkv_bias=True if family == "qwen2" else bias,
-            output_bias=bias if family == "llama" else False,
-            max_positions=need("max_position_embeddings"),
-            raw=dict(raw),
-        )
+        return read_config(raw, where)

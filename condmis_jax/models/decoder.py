@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, logits_of, packed
+from condmis_jax.models.layers import logits_of, packed_states
 from condmis_jax.models.weights import Params
 
 
@@ -54,5 +54,5 @@ def logits(
         positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     if segments is None:
         segments = jnp.ones_like(tokens)
-    x, _ = hidden_states(config, params, tokens, positions, packed(segments))
+    x = packed_states(config, params, tokens, positions, segments)
     return logits_of(config, params, x)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.models.adapters import merged_config, merged_weight
 from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.streaming import stream
 from condmis_jax.models.weights import Params, Weight, shardings, weight_table
 
 INDEX = "model.safetensors.index.json"
@@ -33,12 +34,13 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
+# Parts of a Gemma 3 checkpoint that sees, beside its language model.
+VISION = ("vision_tower.", "multi_modal_projector.")
+READABLE = ("F64", "F32", "F16", "BF16")
 
 
 def _files(folder: Path) -> dict[str, Path]:
     """Tensor name -> the safetensors file that holds it."""
-    from safetensors import SafetensorError, safe_open
-
     index = folder / INDEX
     if index.exists():
         try:
@@ -55,17 +57,74 @@ def _files(folder: Path) -> dict[str, Path]:
     single = folder / SINGLE
     if not single.exists():
         raise UserError(f"{folder}: neither {SINGLE} nor {INDEX}; only safetensors are read")
+    with _opened(single) as file:
+        return dict.fromkeys(file.keys(), single)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, open for a moment: what is read of a mapped file counts as memory."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(single, framework="numpy") as file:
-            return dict.fromkeys(file.keys(), single)
-    except SafetensorError as error:
-        raise UserError(f"{single}: not a readable safetensors file ({error})") from None
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def _language_model(files: dict[str, Path], config: DecoderConfig) -> dict[str, tuple[str, Path]]:
+    """Our tensor name -> name in the file, and the file; without the parts that see images."""
+    found = {}
+    for name, path in files.items():
+        bare = name.removeprefix("model.")
+        if config.family == "gemma3_text" and bare.startswith(VISION):
+            continue
+        ours = name
+        if config.family == "gemma3_text" and bare.startswith("language_model."):
+            # The whole model inside (older files), or its inner part without the unembedding.
+            inner = bare.removeprefix("language_model.")
+            ours = inner if bare == name else f"model.{inner}"
+        found[ours] = (name, path)
+    return found
+
+
+def _check(
+    folder: Path, config: DecoderConfig, files: dict[str, tuple[str, Path]]
+) -> tuple[Weight, ...]:
+    """The weight table, when the checkpoint has its tensors, of the right shape, and no others."""
+    table = weight_table(config)
+    wanted = {name: w for w in table for name in w.hf_names(config)}
+    if missing := [n for n in wanted if n not in files]:
+        raise UserError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
+    surplus = [n for n in files if n not in wanted and not n.endswith(DERIVED)]
+    if surplus:
+        raise UserError(
+            f"{folder}: tensor {surplus[0]} has no place in a {config.family} decoder "
+            f"({len(surplus)} in all)"
+        )
+    by_file: dict[Path, list[str]] = {}
+    for name in wanted:
+        by_file.setdefault(files[name][1], []).append(name)
+    for path, names in by_file.items():
+        with _opened(path) as file:
+            for name in names:
+                tensor = file.get_slice(files[name][0])
+                shape, asked = tuple(tensor.get_shape()), wanted[name].hf_shape(config)
+                if tensor.get_dtype() not in READABLE:
+                    raise UserError(
+                        f"{path}: tensor {name} is stored as {tensor.get_dtype()}; quantised "
+                        f"checkpoints are not read, use one in {', '.join(READABLE)}"
+                    )
+                if shape != asked:
+                    raise UserError(
+                        f"{path}: tensor {name} has shape {shape}, config.json asks for {asked}"
+                    )
+    return table
 
 
 def load_params(folder: Path, config: DecoderConfig, mesh: Mesh, dtype: Any = np.float32) -> Params:
-    """Reads the weights of a Hugging Face folder onto the mesh.
-
-    One stacked parameter at a time is on the host, then it goes to its devices.
+    """Reads the weights of a Hugging Face folder straight onto the mesh; see `streaming`.
 
     Args:
         folder: holds safetensors, with an index when sharded.
@@ -74,48 +133,16 @@ def load_params(folder: Path, config: DecoderConfig, mesh: Mesh, dtype: Any = np
     Raises:
         UserError: a tensor is missing, surplus or of the wrong shape (named), or a file is broken.
     """
-    from safetensors import SafetensorError, safe_open
+    files = _language_model(_files(folder), config)
+    table = _check(folder, config, files)
 
-    files = _files(folder)
-    table = weight_table(config)
-    wanted = [name for w in table for name in w.hf_names(config)]
-    if missing := [n for n in wanted if n not in files]:
-        raise UserError(f"{folder}: tensor {missing[0]} is missing ({len(missing)} in all)")
-    surplus = [n for n in files if n not in set(wanted) and not n.endswith(DERIVED)]
-    if surplus:
-        raise UserError(
-            f"{folder}: tensor {surplus[0]} has no place in a {config.family} decoder "
-            f"({len(surplus)} in all)"
-        )
+    def read(name: str, index: tuple[slice, ...]) -> np.ndarray:
+        stored, path = files[name]
+        with _opened(path) as file:
+            return file.get_slice(stored)[index]
+
     places = shardings(config, mesh)
-    params: Params = {}
-    with ExitStack() as stack:
-        opened: dict[Path, Any] = {}
-
-        def read(name: str, w: Weight) -> np.ndarray:
-            path = files[name]
-            try:
-                if path not in opened:
-                    opened[path] = stack.enter_context(safe_open(path, framework="numpy"))
-                tensor = opened[path].get_tensor(name)
-            except SafetensorError as error:
-                raise UserError(f"{path}: not a readable safetensors file ({error})") from None
-            if tensor.shape != w.hf_shape(config):
-                raise UserError(
-                    f"{path}: tensor {name} has shape {tensor.shape}, config.json asks for "
-                    f"{w.hf_shape(config)}"
-                )
-            return w.from_hf(tensor, config)
-
-        for w in table:
-            host = np.empty(w.shape(config), dtype)
-            if w.stacked:
-                for i, name in enumerate(w.hf_names(config)):
-                    host[i] = read(name, w)
-            else:
-                host[...] = read(w.hf, w)
-            params[w.name] = jax.device_put(host, places[w.name])
-    return params
+    return {w.name: stream(w, config, places[w.name], dtype, read) for w in table}
 
 
 def save_folder(
@@ -144,11 +171,15 @@ def save_folder(
     shards: list[dict[str, np.ndarray]] = [{}]
     held = 0
     adapted, config = config, merged_config(config)
+    sources: dict[str, list[Weight]] = {}
     for w in weight_table(config):
-        host = np.asarray(merged_weight(adapted, params, w)).astype(dtype)
-        parts = host if w.stacked else host[None]
-        for name, part in zip(w.hf_names(config), parts, strict=True):
-            tensor = w.to_hf(part, config)
+        sources.setdefault(w.hf, []).append(w)
+    for together in sources.values():
+        hosts = [np.asarray(merged_weight(adapted, params, w)) for w in together]
+        for name, index in together[0].places(config):
+            tensor = np.empty(together[0].hf_shape(config), dtype)
+            for w, host in zip(together, hosts, strict=True):
+                tensor[w.region(config, w.whole(config))] = w.to_hf(host[index], config)
             if held and held + tensor.nbytes > max_shard_bytes:
                 shards.append({})
                 held = 0

@@ -2,21 +2,23 @@
 
 Shape letters: B batch, T sequence, S key positions, D model width, N query heads, K key/value
 heads, G = N / K query heads that share a key/value head, H head width, F feed-forward width,
-V vocabulary, L layers.
+V vocabulary, L layers, E experts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from condmis_jax.models.attention import segment_attention
+from condmis_jax.models.attention import segment_attention, softcap
 from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.feed_forward import gated, routed
 from condmis_jax.models.lora import TARGETS
+from condmis_jax.models.rope import conversation_lengths, rope_angles, rotate
 from condmis_jax.models.weights import unembedding
 from condmis_jax.sharding import constrain, constrain_to
 
@@ -31,6 +33,7 @@ PRODUCTS = {
     "gate": "BTD,DF->BTF",
     "up": "BTD,DF->BTF",
     "down": "BTF,FD->BTD",
+    "router": "BTD,DE->BTE",
 }
 
 
@@ -49,33 +52,29 @@ ADAPTERS = {name: _adapter_products(product) for name, product in PRODUCTS.items
 Attend = Callable[[jax.Array, jax.Array, jax.Array, jax.Array | int, Any], tuple[jax.Array, Any]]
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    """RMSNorm over the last axis, computed in float32 (HF `Qwen2RMSNorm`)."""
+def rms_norm(config: DecoderConfig, x: jax.Array, weight: jax.Array) -> jax.Array:
+    """RMSNorm over the last axes of x, those of `weight`, computed in float32.
+
+    HF `Qwen2RMSNorm`; `Gemma2RMSNorm` where the config says `norm_plus_one`.
+    """
+    axes = tuple(range(-weight.ndim, 0))
     y = x.astype(jnp.float32)
-    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + eps)
-    return scale.astype(x.dtype) * y.astype(x.dtype)
+    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=axes, keepdims=True) + config.rms_eps)
+    if config.norm_plus_one:
+        return (y * (1 + weight.astype(jnp.float32))).astype(x.dtype)
+    return weight.astype(x.dtype) * y.astype(x.dtype)
 
 
-def rope_angles(config: DecoderConfig, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(cos, sin) of the rotary angles, each [B, T, 1, H/2] float32, for positions [B, T]."""
-    exponent = jnp.arange(0, config.H, 2, dtype=jnp.float32) / config.H
-    angles = positions[..., None, None].astype(jnp.float32) / config.rope_theta**exponent
-    return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotary embedding in the half-split form of Hugging Face; x is [B, T, heads, H]."""
-    a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
-
-
-def packed(segments: jax.Array) -> Attend:
+def packed(config: DecoderConfig, segments: jax.Array) -> Attend:
     """Attention of packed rows [B, T] without a cache; segment 0 is padding."""
 
     def attend(
-        q: jax.Array, k: jax.Array, v: jax.Array, _: jax.Array | int, cache: Any
+        q: jax.Array, k: jax.Array, v: jax.Array, _: jax.Array | int, cache: Any, **special: Any
     ) -> tuple[jax.Array, Any]:
-        return segment_attention(q, k, v, segments), cache
+        out = segment_attention(
+            q, k, v, segments, config.query_scale, softcap=config.attention_softcap, **special
+        )
+        return out, cache
 
     return attend
 
@@ -127,6 +126,13 @@ def at_use(
     return out
 
 
+def feed_forward(config: DecoderConfig, w: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
+    """The gated feed-forward part of a layer, or its mixture of experts; x [B, T, D]."""
+    if "router" in w:
+        return routed(config, w, x, project(w, "router", x))
+    return project(w, "down", gated(config, project(w, "gate", x), project(w, "up", x)))
+
+
 def layer(
     config: DecoderConfig,
     w: Mapping[str, jax.Array],
@@ -134,17 +140,29 @@ def layer(
     angles: tuple[jax.Array, jax.Array],
     attend: Attend,
     index: jax.Array | int,
+    window: jax.Array | int,
     cache: Any,
     noise: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
-    """Block `index`: x [B, T, D] with the weights `w` of that layer -> ([B, T, D], cache)."""
+    """Block `index`: x [B, T, D] with the weights `w` of that layer -> ([B, T, D], cache).
+
+    Norms stand where the layer has a weight for them.
+    """
     w = at_use(config, w, x.dtype, noise, index)
-    h = rms_norm(x, w["attn_norm"], config.rms_eps)
+
+    def norm(name: str, y: jax.Array) -> jax.Array:
+        return rms_norm(config, y, w[name]) if name in w else y
+
+    h = norm("attn_norm", x)
     q, k, v = project(w, "q", h), project(w, "k", h), project(w, "v", h)
-    out, cache = attend(rotate(q, *angles), rotate(k, *angles), v, index, cache)
-    x = x + project(w, "o", out)
-    h = rms_norm(x, w["mlp_norm"], config.rms_eps)
-    return x + project(w, "down", jax.nn.silu(project(w, "gate", h)) * project(w, "up", h)), cache
+    q, k = rotate(norm("q_norm", q), *angles), rotate(norm("k_norm", k), *angles)
+    special: dict[str, Any] = {"window": window} if any(config.windows) else {}
+    if "sinks" in w:
+        special["sinks"] = w["sinks"]
+    out, cache = attend(q, k, v, index, cache, **special)
+    x = x + norm("attn_post_norm", project(w, "o", out))
+    out = feed_forward(config, w, norm("mlp_norm", x))
+    return x + norm("mlp_post_norm", out), cache
 
 
 def _outside(name: str) -> bool:
@@ -171,6 +189,7 @@ def hidden_states(
     attend: Attend,
     cache: Any = None,
     *,
+    lengths: jax.Array | None = None,
     dtype: Any = jnp.float32,
     scan: bool = True,
     remat: bool = False,
@@ -182,6 +201,7 @@ def hidden_states(
         tokens, positions: [B, T] int32.
         attend: how queries meet keys.
         cache: what `attend` reads and writes.
+        lengths: [B, T] tokens of the conversation of each token; see `rope.Rope`.
         dtype: of activations and of weights at use.
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
             parameters. `params` may come `unstacked` when unrolled.
@@ -194,23 +214,56 @@ def hidden_states(
     # Every device looks its part of the width up, then the parts change places.
     x = constrain_to(params["embed"][tokens].astype(dtype), "data", None, "fsdp")
     x = constrain(x, "BTD")
-    angles = rope_angles(config, positions)
+    if config.embed_scale != 1:
+        x = x * jnp.asarray(config.embed_scale, dtype)
+    tables = [rope_angles(rope, positions, lengths) for rope in config.ropes]
     if not scan:
         params = unstacked(params, config.L)
     stacked = {n: p for n, p in params.items() if not _outside(n)}
 
-    def body(carry: tuple[Any, Any], wi: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
-        return layer(config, wi[0], carry[0], angles, attend, wi[1], carry[1], noise), None
+    windows, ropes = config.windows, config.layer_ropes
 
-    if remat:
-        body = jax.checkpoint(body)
+    def of_layer(i: jax.Array | int) -> tuple[Any, Any]:
+        """Window and angles of layer i: where all layers agree, or i is known, no look-up."""
+        if isinstance(i, int):
+            return windows[i], tables[ropes[i]]
+        window = windows[0] if len(set(windows)) == 1 else jnp.asarray(windows)[i]
+        if len(tables) == 1:
+            return window, tables[0]
+        return window, jax.tree.map(lambda *of: jnp.stack(of)[jnp.asarray(ropes)[i]], *tables)
+
+    def body(carry: tuple[Any, Any], w: Any, i: jax.Array | int) -> tuple[Any, Any]:
+        window, angles = of_layer(i)
+        return layer(config, w, carry[0], angles, attend, i, window, carry[1], noise)
+
     carry = (x, cache)
     if scan:
-        carry, _ = jax.lax.scan(body, carry, (stacked, jnp.arange(config.L)))
+        run = jax.checkpoint(body) if remat else body
+        carry, _ = jax.lax.scan(
+            lambda carry, of: (run(carry, *of), None), carry, (stacked, jnp.arange(config.L))
+        )
     else:
+        run = jax.checkpoint(body, static_argnums=(2,)) if remat else body
         for i in range(config.L):
-            carry, _ = body(carry, ({n: p[i] for n, p in stacked.items()}, i))
-    return rms_norm(carry[0], params["norm"].astype(dtype), config.rms_eps), carry[1]
+            carry = run(carry, {n: p[i] for n, p in stacked.items()}, i)
+    return rms_norm(config, carry[0], params["norm"].astype(dtype)), carry[1]
+
+
+def packed_states(
+    config: DecoderConfig,
+    params: Mapping[str, jax.Array],
+    tokens: jax.Array,
+    positions: jax.Array,
+    segments: jax.Array,
+    **how: Any,
+) -> jax.Array:
+    """Hidden states [B, T, D] of packed rows, all [B, T]; segment 0 is padding.
+
+    `how` is what `hidden_states` takes: dtype, scan, remat, noise.
+    """
+    lengths = conversation_lengths(positions, segments) if config.needs_lengths else None
+    attend = packed(config, segments)
+    return hidden_states(config, params, tokens, positions, attend, lengths=lengths, **how)[0]
 
 
 def unembedding_terms(
@@ -233,8 +286,15 @@ def unembedding_terms(
 
 def logits_of(config: DecoderConfig, params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
     """float32 logits [..., V] of hidden states x [..., D]."""
+    return unembed(unembedding_terms(config, params, x), config.final_softcap)
+
+
+def unembed(terms: Sequence[tuple[jax.Array, jax.Array]], cap: float) -> jax.Array:
+    """float32 logits [..., V], the sum of the products of y [..., K] and w [V, K], soft-capped.
+
+    The only place where logits are made, in training, in sampling and in `Decoder`.
+    """
     first, *rest = (
-        jnp.einsum("...K,VK->...V", y, w, preferred_element_type=jnp.float32)
-        for y, w in unembedding_terms(config, params, x)
+        jnp.einsum("...K,VK->...V", y, w, preferred_element_type=jnp.float32) for y, w in terms
     )
-    return sum(rest, first)
+    return softcap(sum(rest, first), cap)

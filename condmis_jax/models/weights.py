@@ -6,6 +6,8 @@ sharding, import and export are derived from the table, LoRA adapters included.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from condmis_jax.models.lora import TARGETS
 from condmis_jax.sharding import weight_sharding
 
 Params = dict[str, jax.Array]
+Block = tuple[tuple[int, int], ...]  # (start, stop) along each axis
 
 AXIS_OF_LETTER = {
     "L": "layers",
@@ -31,8 +34,40 @@ AXIS_OF_LETTER = {
     "H": "head",
     "F": "mlp",
     "V": "vocab",
+    "E": "experts",
     "r": "rank",
 }
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Which part of a larger Hugging Face tensor a weight is.
+
+    Attributes:
+        axis: the axis of the Hugging Face tensor that holds several weights.
+        letters: the size along it of each of them, in order, as a product of shape letters.
+        place: which of them this one is.
+        interleaved: they alternate, element by element, instead of standing one behind another.
+    """
+
+    axis: int
+    letters: tuple[str, ...]
+    place: int
+    interleaved: bool = False
+
+    def index(self, config: DecoderConfig, start: int, stop: int) -> slice:
+        """Where elements start..stop of this weight are along `axis` of the whole tensor."""
+        if self.interleaved:
+            step = len(self.letters)
+            return slice(self.place + start * step, self.place + (stop - 1) * step + 1, step)
+        before = sum(
+            math.prod(config.sizes[c] for c in letters) for letters in self.letters[: self.place]
+        )
+        return slice(before + start, before + stop)
+
+    def total(self, config: DecoderConfig) -> int:
+        """Size of the whole tensor along `axis`."""
+        return sum(math.prod(config.sizes[c] for c in letters) for letters in self.letters)
 
 
 @dataclass(frozen=True)
@@ -42,11 +77,13 @@ class Weight:
     Attributes:
         name: its key in the parameter dictionary.
         letters: its shape in shape letters; a leading L means stacked over layers.
-        hf: its Hugging Face name, with `{layer}` when stacked.
+        hf: its Hugging Face name, with `{layer}` when stacked, and `{expert}` when the checkpoint
+            holds each expert in a tensor of its own.
         hf_letters: the Hugging Face shape in the same letters, axes flattened by the checkpoint in
             parentheses: "(N H) D" is a matrix of N*H rows and D columns.
         init: "normal" (std 0.02), "zeros", "ones", or "uniform" within 1 / sqrt(inputs), which is
             the Kaiming initialiser with a = sqrt(5) that peft gives to A.
+        part: set when the Hugging Face tensor holds other weights too.
         adapts: name of the weight that this one is a LoRA factor of.
         trained: whether gradients and optimiser state exist for it.
         dtype: how it is held; what is trained is held in float32.
@@ -57,6 +94,7 @@ class Weight:
     hf: str
     hf_letters: str
     init: Literal["normal", "zeros", "ones", "uniform"] = "normal"
+    part: Slice | None = None
     adapts: str | None = None
     trained: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -66,11 +104,18 @@ class Weight:
         return self.letters.startswith("L")
 
     @property
+    def stack(self) -> str:
+        """The leading letters that the checkpoint spreads over tensors: "", "L" or "LE"."""
+        return self.letters[: self.stacked + ("{expert}" in self.hf)]
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """Logical axes. A norm's vector is replicated, its width is too small to be worth it."""
-        if self.init == "ones":
+        if "norm" in self.name:
             return tuple("layers" if c == "L" else "norm" for c in self.letters)
-        return tuple(AXIS_OF_LETTER[c] for c in self.letters)
+        # Experts are spread over the axis that would split each of them otherwise.
+        split = {"F": "expert_mlp"} if "E" in self.letters else {}
+        return tuple((AXIS_OF_LETTER | split)[c] for c in self.letters)
 
     @property
     def decayed(self) -> bool:
@@ -84,42 +129,79 @@ class Weight:
         """Inputs of this matrix: the columns of the tensor in the checkpoint."""
         return self.hf_shape(config)[-1]
 
+    def hf_name(self, index: tuple[int, ...] = ()) -> str:
+        """The tensor of the checkpoint that holds place `index` of the stack."""
+        return self.hf.format(**dict(zip(("layer", "expert"), index, strict=False)))
+
+    def places(self, config: DecoderConfig) -> list[tuple[str, tuple[int, ...]]]:
+        """Each tensor of the checkpoint: its name, and where it stands in the stacked parameter."""
+        indices = itertools.product(*(range(config.sizes[c]) for c in self.stack))
+        return [(self.hf_name(index), index) for index in indices]
+
     def hf_names(self, config: DecoderConfig) -> list[str]:
-        """Names in the checkpoint, one for each layer when stacked."""
-        if not self.stacked:
-            return [self.hf]
-        return [self.hf.format(layer=layer) for layer in range(config.L)]
+        """Names in the checkpoint, one for each layer (and expert) when stacked."""
+        return [name for name, _ in self.places(config)]
+
+    @property
+    def _own(self) -> str:
+        """Our letters of what one tensor of the checkpoint holds."""
+        return self.letters.removeprefix(self.stack)
+
+    @property
+    def theirs(self) -> list[str]:
+        """The letters of each axis of the checkpoint's tensor: "(N H) D" is ["NH", "D"]."""
+        return [
+            "".join(c for c in axis if c.isalpha())
+            for axis in re.findall(r"\([^)]*\)|\w", self.hf_letters)
+        ]
+
+    @property
+    def row_axis(self) -> int:
+        """Our axis of the first axis of the checkpoint's tensor, whose parts are contiguous."""
+        return self.letters.index(self.theirs[0][0], len(self.stack))
 
     def hf_shape(self, config: DecoderConfig) -> tuple[int, ...]:
-        """Shape of one tensor in the checkpoint."""
-        shape, size, inside = [], 1, False
-        for c in self.hf_letters.replace(" ", ""):
-            if c == "(":
-                size, inside = 1, True
-            elif c == ")":
-                shape.append(size)
-                inside = False
-            elif inside:
-                size *= config.sizes[c]
-            else:
-                shape.append(config.sizes[c])
+        """Shape of one tensor in the checkpoint, other weights in it included."""
+        shape = [math.prod(config.sizes[c] for c in letters) for letters in self.theirs]
+        if self.part:
+            shape[self.part.axis] = self.part.total(config)
         return tuple(shape)
 
-    def _orders(self) -> tuple[str, str]:
-        ours = self.letters.removeprefix("L")
-        theirs = "".join(c for c in self.hf_letters if c.isalpha())
-        return ours, theirs
+    def whole(self, config: DecoderConfig) -> Block:
+        """The block that is all of one tensor's weight."""
+        return tuple((0, config.sizes[c]) for c in self._own)
 
-    def from_hf(self, tensor: np.ndarray, config: DecoderConfig) -> np.ndarray:
-        """One tensor of the checkpoint in our layout (a view where possible)."""
-        ours, theirs = self._orders()
-        split = tensor.reshape([config.sizes[c] for c in theirs])
-        return split.transpose([theirs.index(c) for c in ours])
+    def region(self, config: DecoderConfig, block: Block) -> tuple[slice, ...]:
+        """The part of a tensor of the checkpoint in which a block of this weight lies.
+
+        Args:
+            block: (start, stop) along each of our axes behind the stack.
+        """
+        of = dict(zip(self._own, block, strict=True))
+        index = []
+        for axis, letters in enumerate(self.theirs):
+            inner = math.prod(config.sizes[c] for c in letters[1:])
+            start, stop = (n * inner for n in of[letters[0]])
+            part = self.part if self.part and self.part.axis == axis else None
+            index.append(part.index(config, start, stop) if part else slice(start, stop))
+        return tuple(index)
+
+    def from_region(self, tensor: np.ndarray, config: DecoderConfig, block: Block) -> np.ndarray:
+        """The block, in our layout, of the part of a tensor that `region` names (a view)."""
+        of = dict(zip(self._own, block, strict=True))
+        heads = [letters[0] for letters in self.theirs]
+        theirs = "".join(self.theirs)
+        split = tensor.reshape(
+            [of[c][1] - of[c][0] if c in heads else config.sizes[c] for c in theirs]
+        )
+        cut = tuple(slice(None) if c in heads else slice(*of[c]) for c in theirs)
+        return split[cut].transpose([theirs.index(c) for c in self._own])
 
     def to_hf(self, array: np.ndarray, config: DecoderConfig) -> np.ndarray:
-        """The inverse of `from_hf`, contiguous."""
-        ours, theirs = self._orders()
-        merged = array.transpose([ours.index(c) for c in theirs]).reshape(self.hf_shape(config))
+        """One tensor's weight as the checkpoint has it, contiguous."""
+        theirs = "".join(self.theirs)
+        shape = [math.prod(config.sizes[c] for c in letters) for letters in self.theirs]
+        merged = array.transpose([self._own.index(c) for c in theirs]).reshape(shape)
         return np.ascontiguousarray(merged)
 
 
@@ -160,7 +242,7 @@ def _adapters(target: str, config: DecoderConfig) -> tuple[Weight, Weight]:
             f"it has {', '.join(adaptable(config))}"
         )
     w = by_name[target]
-    outputs, inputs = _groups(w.hf_letters)
+    outputs, inputs = w.theirs
     stack = "L" if w.stacked else ""
     name = "base_model.model." + w.hf.removesuffix(".weight")
     return (
@@ -183,39 +265,106 @@ def _adapters(target: str, config: DecoderConfig) -> tuple[Weight, Weight]:
     )
 
 
-def _groups(hf_letters: str) -> list[str]:
-    """Rows and columns of a matrix: "(N H) D" is ["NH", "D"]."""
-    found = re.findall(r"\(([^)]*)\)|([A-Za-z])", hf_letters)
-    return [group.replace(" ", "") or letter for group, letter in found]
-
-
 def _base_table(config: DecoderConfig) -> tuple[Weight, ...]:
-    block = "model.layers.{layer}."
-    attention = block + "self_attn."
-    table = [
-        Weight("embed", "VD", "model.embed_tokens.weight", "V D"),
-        Weight("attn_norm", "LD", block + "input_layernorm.weight", "D", "ones"),
-        Weight("q", "LDNH", attention + "q_proj.weight", "(N H) D"),
-        Weight("k", "LDKH", attention + "k_proj.weight", "(K H) D"),
-        Weight("v", "LDKH", attention + "v_proj.weight", "(K H) D"),
-        Weight("o", "LNHD", attention + "o_proj.weight", "D (N H)"),
-        Weight("mlp_norm", "LD", block + "post_attention_layernorm.weight", "D", "ones"),
-        Weight("gate", "LDF", block + "mlp.gate_proj.weight", "F D"),
-        Weight("up", "LDF", block + "mlp.up_proj.weight", "F D"),
-        Weight("down", "LFD", block + "mlp.down_proj.weight", "D F"),
-        Weight("norm", "D", "model.norm.weight", "D", "ones"),
-    ]
-    if config.qkv_bias:
-        table += [
-            Weight("q_bias", "LNH", attention + "q_proj.bias", "(N H)", "zeros"),
-            Weight("k_bias", "LKH", attention + "k_proj.bias", "(K H)", "zeros"),
-            Weight("v_bias", "LKH", attention + "v_proj.bias", "(K H)", "zeros"),
-        ]
-    if config.output_bias:
-        table.append(Weight("o_bias", "LD", attention + "o_proj.bias", "D", "zeros"))
+    table = [Weight("embed", "VD", "model.embed_tokens.weight", "V D")]
+    table += _attention(config)
+    table += _experts(config) if config.E else _feed_forward(config)
+    table += _norms(config)
+    # Initial noise depends on a weight's place, so the plain decoder's weights keep theirs.
+    table.sort(key=lambda w: PLAIN.index(w.name) if w.name in PLAIN else len(PLAIN))
     if not config.tied:
         table.append(UNEMBED)
     return tuple(table)
+
+
+BLOCK = "model.layers.{layer}."
+PLAIN = ("embed", "attn_norm", "q", "k", "v", "o", "mlp_norm", "gate", "up", "down", "norm")
+
+
+def _attention(config: DecoderConfig) -> list[Weight]:
+    block = BLOCK + "self_attn."
+    table = []
+    for place, (name, head) in enumerate([("q", "N"), ("k", "K"), ("v", "K")]):
+        rows = f"({head} H)"
+        if config.fused:
+            source = block + "qkv_proj"
+            part = Slice(0, ("NH", "KH", "KH"), place)
+        else:
+            source, part = f"{block}{name}_proj", None
+        table.append(Weight(name, f"LD{head}H", source + ".weight", f"{rows} D", part=part))
+        if config.qkv_bias:
+            bias = Weight(f"{name}_bias", f"L{head}H", source + ".bias", rows, "zeros", part)
+            table.append(bias)
+    table.append(Weight("o", "LNHD", block + "o_proj.weight", "D (N H)"))
+    if config.output_bias:
+        table.append(Weight("o_bias", "LD", block + "o_proj.bias", "D", "zeros"))
+    if config.sinks:
+        table.append(Weight("sinks", "LN", block + "sinks", "N"))
+    return table
+
+
+def _feed_forward(config: DecoderConfig) -> list[Weight]:
+    block = BLOCK + "mlp."
+    table = []
+    for place, name in enumerate(["gate", "up"]):
+        source = "gate_up" if config.fused else name
+        part = Slice(0, ("F", "F"), place) if config.fused else None
+        table.append(Weight(name, "LDF", f"{block}{source}_proj.weight", "F D", part=part))
+    return [*table, Weight("down", "LFD", block + "down_proj.weight", "D F")]
+
+
+def _experts(config: DecoderConfig) -> list[Weight]:
+    block = BLOCK + "mlp."
+    router = "router" if config.experts_joined else "gate"
+    table = [Weight("router", "LDE", f"{block}{router}.weight", "E D")]
+    if not config.experts_joined:  # Qwen3-MoE: one tensor an expert and projection
+        one = block + "experts.{expert}."
+        return [
+            *table,
+            Weight("experts_gate", "LEDF", one + "gate_proj.weight", "F D"),
+            Weight("experts_up", "LEDF", one + "up_proj.weight", "F D"),
+            Weight("experts_down", "LEFD", one + "down_proj.weight", "D F"),
+        ]
+    table.append(Weight("router_bias", "LE", block + "router.bias", "E", "zeros"))
+    for place, name in enumerate(["experts_gate", "experts_up"]):  # gpt-oss: columns alternate
+        source = block + "experts.gate_up_proj"
+        part, of_bias = (Slice(axis, ("F", "F"), place, interleaved=True) for axis in (2, 1))
+        table.append(Weight(name, "LEDF", source, "E D F", part=part))
+        table.append(Weight(f"{name}_bias", "LEF", source + "_bias", "E F", "zeros", of_bias))
+    source = block + "experts.down_proj"
+    table.append(Weight("experts_down", "LEFD", source, "E F D"))
+    table.append(Weight("experts_down_bias", "LED", source + "_bias", "E D", "zeros"))
+    return table
+
+
+def _norms(config: DecoderConfig) -> list[Weight]:
+    init = "zeros" if config.norm_plus_one else "ones"
+
+    def norm(name: str, hf: str, letters: str = "D") -> Weight:
+        hf_letters = f"({' '.join(letters)})" if len(letters) > 1 else letters
+        return Weight(name, "L" + letters, f"{BLOCK}{hf}.weight", hf_letters, init)
+
+    table = []
+    if config.norms == "pre":
+        table += [
+            norm("attn_norm", "input_layernorm"),
+            norm("mlp_norm", "post_attention_layernorm"),
+        ]
+    if config.norms == "both":
+        table += [
+            norm("attn_norm", "input_layernorm"),
+            norm("mlp_norm", "pre_feedforward_layernorm"),
+        ]
+    if config.norms != "pre":
+        table += [
+            norm("attn_post_norm", "post_attention_layernorm"),
+            norm("mlp_post_norm", "post_feedforward_layernorm"),
+        ]
+    if config.qk_norm != "none":
+        for name, head in (("q", "N"), ("k", "K")):
+            letters = "H" if config.qk_norm == "head" else head + "H"
+            table.append(norm(f"{name}_norm", f"self_attn.{name}_norm", letters))
+    return [*table, Weight("norm", "D", "model.norm.weight", "D", init)]
 
 
 def unembedding(params: Mapping[str, jax.Array]) -> jax.Array:

@@ -180,7 +180,7 @@ def make_programs(
                 old.at[layer].set(new[0].swapaxes(0, 1).astype(dtype))
                 for old, new in zip(kv, (k, v), strict=True)
             )
-            return segment_attention(q, k, v, one_segment), kv
+            return segment_attention(q, k, v, one_segment, config.query_scale), kv
 
         kv = (jnp.zeros((config.L, config.K, S, config.H), dtype),) * 2
         x, kv = hidden_states(config, params, tokens, index[None], attend, kv, dtype=dtype)

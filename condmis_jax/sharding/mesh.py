@@ -23,6 +23,8 @@ RULES: dict[str, str | None] = {
     "kv_heads": "tensor",
     "head": None,
     "mlp": "tensor",
+    "experts": "tensor",
+    "expert_mlp": None,
     "vocab": "tensor",
     "norm": None,
     "rank": None,

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from condmis_jax.models.attention import softcap_slope
+from condmis_jax.models.layers import unembed
 from condmis_jax.sharding import BATCH, constrain_to, vocabulary_axes
 
 CHUNK = 128
@@ -50,14 +52,11 @@ def _chunk(
     return taken, index, target, weight
 
 
-def _scores(taken: list[jax.Array], terms: Terms) -> tuple[jax.Array, jax.Array]:
+def _scores(taken: list[jax.Array], terms: Terms, cap: float) -> tuple[jax.Array, jax.Array]:
     """float32 logits [G, C, V] and their logsumexp [G, C]."""
     vocabulary, rows = _axes(terms)
-    first, *rest = (
-        jnp.einsum("GCK,VK->GCV", y, w, preferred_element_type=jnp.float32)
-        for y, (_, w) in zip(taken, terms, strict=True)
-    )
-    logits = constrain_to(sum(rest, first), rows, None, vocabulary)
+    logits = unembed([(y, w) for y, (_, w) in zip(taken, terms, strict=True)], cap)
+    logits = constrain_to(logits, rows, None, vocabulary)
     return logits, jax.nn.logsumexp(logits, axis=-1)
 
 
@@ -67,8 +66,10 @@ def _sizes(terms: Terms, batch: Arrays) -> tuple[int, jax.Array]:
     return size, (batch["used"] + size - 1) // size
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def completion_loss(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def completion_loss(
+    terms: Terms, batch: Arrays, learned: tuple[bool, ...], cap: float = 0.0
+) -> jax.Array:
     """Weighted sum of -log p(target) over the loss places.
 
     Args:
@@ -77,6 +78,7 @@ def completion_loss(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> j
             adds (`layers.unembedding_terms`).
         batch: index, target, weight [G, M] and used [], see `data.pack_arrays`.
         learned: whether the w of each term has a gradient; a frozen one saves a large product.
+        cap: soft cap of the logits, 0 for none.
 
     Returns:
         [] float32.
@@ -85,14 +87,16 @@ def completion_loss(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> j
 
     def body(i: jax.Array, total: jax.Array) -> jax.Array:
         taken, _, target, weight = _chunk(terms, batch, i, size)
-        logits, lse = _scores(taken, terms)
+        logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         return total + jnp.sum(weight * (lse - picked))
 
     return jax.lax.fori_loop(0, chunks, body, jnp.float32(0))
 
 
-def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[jax.Array, Any]:
+def _forward(
+    terms: Terms, batch: Arrays, learned: tuple[bool, ...], cap: float
+) -> tuple[jax.Array, Any]:
     size, chunks = _sizes(terms, batch)
     groups = jnp.arange(terms[0][0].shape[0])[:, None]
     vocabulary, rows = _axes(terms)
@@ -101,10 +105,11 @@ def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[ja
     def body(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         total, d_terms = carry
         taken, index, target, weight = _chunk(terms, batch, i, size)
-        logits, lse = _scores(taken, terms)
+        logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         one_hot = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
         d_logits = (jnp.exp(logits - lse[..., None]) - one_hot) * weight[..., None]
+        d_logits = d_logits * softcap_slope(logits, cap)
         d_logits = constrain_to(d_logits.astype(terms[0][0].dtype), rows, None, vocabulary)
         new = []
         for y, (_, w), (d_y, d_w) in zip(taken, terms, d_terms, strict=True):
@@ -134,7 +139,7 @@ def _forward(terms: Terms, batch: Arrays, learned: tuple[bool, ...]) -> tuple[ja
     return total, (d_terms, batch)
 
 
-def _backward(learned: tuple[bool, ...], saved: Any, g: jax.Array) -> tuple[Any, ...]:
+def _backward(learned: tuple[bool, ...], cap: float, saved: Any, g: jax.Array) -> tuple[Any, ...]:
     d_terms, batch = saved
     no_gradient = jax.tree.map(_zero_cotangent, batch)
     return jax.tree.map(lambda d: g.astype(d.dtype) * d, d_terms), no_gradient

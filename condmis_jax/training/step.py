@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh, use_abstract_mesh
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import hidden_states, packed, unembedding_terms
+from condmis_jax.models.layers import packed_states, unembedding_terms
 from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.training.loss import completion_loss, flatten_rows
@@ -51,19 +51,20 @@ def batch_loss(
         groups: devices that the rows are split over.
         noise: key of the adapters' dropout; None applies none.
     """
-    x, _ = hidden_states(
+    x = packed_states(
         config,
         params,
         batch["tokens"],
         batch["positions"],
-        packed(batch["segments"]),
+        batch["segments"],
         dtype=jnp.dtype(compute.dtype),
         scan=compute.scan_layers,
         remat=compute.remat,
         noise=noise,
     )
     terms = unembedding_terms(config, params, flatten_rows(x, groups), noise)
-    return completion_loss(terms, batch, (config.lora is None, True)[: len(terms)])
+    learned = (config.lora is None, True)[: len(terms)]
+    return completion_loss(terms, batch, learned, config.final_softcap)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models_table import markdown
 
 ENDOFTEXT, IM_START, IM_END, TOOL = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>"
 TEMPLATE = (
@@ -182,6 +183,16 @@ def write_gguf(
     w.write_tensors_to_file()
     w.close()
     return made
+
+
+@pytest.fixture(scope="session")
+def models_table(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, str]]]:
+    """What the tests of a run found: case -> column -> cell; `--models-table FILE` writes it."""
+    cells: dict[str, dict[str, str]] = {}
+    yield cells
+    path = request.config.getoption("--models-table")
+    if path is not None:
+        path.write_text(markdown(cells), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
