@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ from tiny_families import (
     torch_model,
 )
 
+from condmis_jax.errors import UserError
 from condmis_jax.models import (
     DecoderConfig,
+    Lora,
     init_params,
     load_params,
     logits,
     save_folder,
     weight_table,
 )
+from condmis_jax.models.adapters import load_adapter, save_adapter
+from condmis_jax.models.weights import adaptable, trained_names
 from condmis_jax.training import ComputeSettings, batch_loss
 
 Table = dict[str, dict[str, str]]
@@ -228,3 +232,44 @@ def test_language_model_of_a_gemma_that_sees(prefix: str, mesh: Any, tmp_path: P
     # An export holds the language model alone.
     save_folder(tmp_path / "text", config, params)
     assert worst(config, params, load_torch(tmp_path / "text")) < 1e-4
+
+
+ONE_A_FAMILY = [name for name in CASES if "-" not in name] + ["qwen2-untied", "llama-biases"]
+
+
+@pytest.mark.parametrize("case", ONE_A_FAMILY, indirect=True)
+def test_adapters_merged_and_through_peft(
+    case: Case, mesh: Any, tmp_path: Path, models_table: Table
+) -> None:
+    from peft import PeftModel
+
+    lora = Lora(rank=3, alpha=6, targets=adaptable(case.config))
+    config = replace(case.config, lora=lora)
+    drawn = init_params(config, 5, mesh, only=trained_names(config))
+    adapters = {
+        name: 0.1 * jax.random.normal(jax.random.key(i), value.shape)
+        for i, (name, value) in enumerate(sorted(drawn.items()))
+    }
+    params = {**case.params, **adapters}
+    batch, _ = rows()
+    change = np.asarray(run(config, params, **batch)) - run(case.config, case.params, **batch)
+    assert np.abs(change).max() > 0.1
+    save_folder(tmp_path / "merged", config, params)
+    merged = worst(config, params, load_torch(tmp_path / "merged"))
+    assert merged < 2e-4
+    cells = models_table.setdefault(case.name, {})
+    cells["lora"] = f"{merged:.1e}"
+    if case.config.fused:
+        with pytest.raises(UserError, match="several linear maps in one matrix"):
+            save_adapter(tmp_path / "adapter", config, params, str(case.folder))
+        cells["peft"] = "refused: fused"
+        return
+    save_adapter(tmp_path / "adapter", config, params, str(case.folder))
+    peft = PeftModel.from_pretrained(load_torch(case.folder), str(tmp_path / "adapter"))
+    through = worst(config, params, peft.eval())
+    assert through < 2e-4
+    again, back = load_adapter(tmp_path / "adapter", case.config, case.params, mesh)
+    assert again == config
+    for name, value in adapters.items():
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+    cells["peft"] = f"{through:.1e}"
