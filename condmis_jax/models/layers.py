@@ -46,10 +46,11 @@ def _adapter_products(product: str) -> tuple[str, str]:
 
 ADAPTERS = {name: _adapter_products(product) for name, product in PRODUCTS.items()}
 
-# attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache) -> (output [B,T,N,H], cache).
+# attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache, ...) -> (output [B,T,N,H], cache),
+# with window= where the model has windows and sinks= [N] where it has sinks.
 # The cache (any pytree, None in training) is carried from layer to layer, so that it is written in
 # place; as a stacked output of the scan it would be copied in every step.
-Attend = Callable[[jax.Array, jax.Array, jax.Array, jax.Array | int, Any], tuple[jax.Array, Any]]
+Attend = Callable[..., tuple[jax.Array, Any]]
 
 
 def rms_norm(config: DecoderConfig, x: jax.Array, weight: jax.Array) -> jax.Array:

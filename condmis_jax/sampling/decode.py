@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from condmis_jax.models.attention import NEG, segment_attention
+from condmis_jax.models.attention import NEG, segment_attention, softcap
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import hidden_states, logits_of, unstacked
 from condmis_jax.models.weights import Params
@@ -175,15 +175,24 @@ def make_programs(
         index = jnp.arange(S)
         one_segment = jnp.ones((1, S), jnp.int32)
 
-        def attend(q: Any, k: Any, v: Any, layer: Any, kv: Any) -> tuple[jax.Array, Any]:
+        def attend(
+            q: Any, k: Any, v: Any, layer: Any, kv: Any, **special: Any
+        ) -> tuple[jax.Array, Any]:
             kv = tuple(
                 old.at[layer].set(new[0].swapaxes(0, 1).astype(dtype))
                 for old, new in zip(kv, (k, v), strict=True)
             )
-            return segment_attention(q, k, v, one_segment, config.query_scale), kv
+            cap = config.attention_softcap
+            out = segment_attention(
+                q, k, v, one_segment, config.query_scale, softcap=cap, **special
+            )
+            return out, kv
 
         kv = (jnp.zeros((config.L, config.K, S, config.H), dtype),) * 2
-        x, kv = hidden_states(config, params, tokens, index[None], attend, kv, dtype=dtype)
+        lengths = jnp.full((1, S), length + C)
+        x, kv = hidden_states(
+            config, params, tokens, index[None], attend, kv, lengths=lengths, dtype=dtype
+        )
         prompt_k, prompt_v = (
             _write_all(old, (group,), new) for old, new in zip(cache[:2], kv, strict=True)
         )
@@ -238,13 +247,33 @@ def make_programs(
     def one_token(params: Params, cache: Cache, slots: Slots) -> tuple[Cache, Slots]:
         own = jnp.maximum(slots.count - 1, 0)  # place of the token that is fed now
         positions = (slots.prompt_length[:, None] + own).reshape(P * G, 1)
-        in_prompt = jnp.arange(S) < slots.prompt_length[:, None]  # [P, S]
-        in_own = jnp.arange(C) <= own[..., None]  # [P, G, C]
+        # What a conversation may come to, as in `prefill`: its keys are rotated once.
+        lengths = jnp.repeat(slots.prompt_length + C, G)[:, None]
         p, g = jnp.arange(P)[:, None, None], jnp.arange(G)[None, None]
         h = jnp.arange(config.K)[None, :, None]
         K, R, H = config.K, config.N // config.K, config.H
 
-        def attend(q: Any, k: Any, v: Any, layer: Any, kv: Cache) -> tuple[jax.Array, Cache]:
+        def seen(window: Any) -> tuple[jax.Array, jax.Array]:
+            """Which keys of its prompt [P, 1 or G, S] and its own [P, G, C] a sample attends to."""
+            s, c = jnp.arange(S), jnp.arange(C)
+            prompt = (s < slots.prompt_length[:, None])[:, None]
+            mine = c <= own[..., None]
+            if isinstance(window, int) and window == 0:
+                return prompt, mine
+            place = slots.prompt_length[:, None] + own
+            prompt = prompt & ((window == 0) | (place[..., None] - s < window))
+            return prompt, mine & ((window == 0) | (own[..., None] - c < window))
+
+        def attend(
+            q: Any,
+            k: Any,
+            v: Any,
+            layer: Any,
+            kv: Cache,
+            *,
+            window: Any = 0,
+            sinks: jax.Array | None = None,
+        ) -> tuple[jax.Array, Cache]:
             q = q.reshape(P, G, K, R, H).transpose(0, 2, 1, 3, 4)
             k, v = (x.reshape(P, G, K, H).transpose(0, 2, 1, 3).astype(dtype) for x in (k, v))
             own_k = _write(kv.own_k, layer, (p, h, g, slice(None), own[:, None]), k)
@@ -252,13 +281,20 @@ def make_programs(
             kv = kv._replace(own_k=own_k, own_v=own_v)
             # All samples of a group meet the prompt's keys in one product.
             shared = _product("PKQH,PKSH->PKQS", q.reshape(P, K, G * R, H), kv.prompt_k[layer])
-            shared = shared.reshape(P, K, G, R, S) * H**-0.5
-            mine = _product("PKGRH,PKGHC->PKGRC", q, own_k[layer]) * H**-0.5
-            shared = jnp.where(in_prompt[:, None, None, None], shared, NEG)
-            mine = jnp.where(in_own[:, None, :, None], mine, NEG)
+            shared = shared.reshape(P, K, G, R, S) * config.query_scale
+            mine = _product("PKGRH,PKGHC->PKGRC", q, own_k[layer]) * config.query_scale
+            in_prompt, in_own = seen(window)
+            cap = config.attention_softcap
+            shared = jnp.where(in_prompt[:, None, :, None], softcap(shared, cap), NEG)
+            mine = jnp.where(in_own[:, None, :, None], softcap(mine, cap), NEG)
             top = jnp.maximum(shared.max(-1, keepdims=True), mine.max(-1, keepdims=True))
+            if sinks is not None:
+                sink = sinks.astype(jnp.float32).reshape(K, 1, R, 1)
+                top = jnp.maximum(top, sink)
             shared, mine = jnp.exp(shared - top), jnp.exp(mine - top)
             total = shared.sum(-1, keepdims=True) + mine.sum(-1, keepdims=True)
+            if sinks is not None:
+                total = total + jnp.exp(sink - top)
             out = _product(
                 "PKQS,PKSH->PKQH", shared.astype(dtype).reshape(P, K, G * R, S), kv.prompt_v[layer]
             ).reshape(P, K, G, R, H)
@@ -273,6 +309,7 @@ def make_programs(
             positions,
             attend,
             cache,
+            lengths=lengths,
             dtype=dtype,
             scan=not unrolled,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tiny_families import (
     SIZES,
     T,
     load_torch,
+    random_tokens,
     rows,
     torch_logits,
     torch_model,
@@ -31,6 +33,7 @@ from condmis_jax.models import (
 )
 from condmis_jax.models.adapters import load_adapter, save_adapter
 from condmis_jax.models.weights import adaptable, trained_names
+from condmis_jax.sampling import Request, Sampler, SamplingSettings
 from condmis_jax.training import ComputeSettings, batch_loss
 
 Table = dict[str, dict[str, str]]
@@ -232,6 +235,55 @@ def test_language_model_of_a_gemma_that_sees(prefix: str, mesh: Any, tmp_path: P
     # An export holds the language model alone.
     save_folder(tmp_path / "text", config, params)
     assert worst(config, params, load_torch(tmp_path / "text")) < 1e-4
+
+
+NEW = 28
+
+
+def test_greedy_sampling_is_generate(case: Case, mesh: Any, models_table: Table) -> None:
+    # Beyond windows and original context lengths; for longrope once within it and once beyond.
+    lengths = (40, 50) if case.name != "phi3-longrope" else (45, 52, 82, 100)
+    tokens = random_tokens(len(lengths), max(lengths))
+    prompts = [tuple(row[:n].tolist()) for row, n in zip(tokens, lengths, strict=True)]
+    sampler = Sampler(case.config, case.params, (), mesh, slots=2, group=1)
+    found: dict[Any, list[int]] = {}
+    sampler.sample(
+        [Request(i, prompt, i) for i, prompt in enumerate(prompts)],
+        SamplingSettings(temperature=0, max_new_tokens=NEW),
+        lambda done: found.update({c.key: c.tokens for c in done}),
+    )
+    for i, prompt in enumerate(prompts):
+        theirs = greedy(case.torch, prompt)
+        if found[i] != theirs:  # only where two tokens are as likely, to rounding
+            at = next(n for n in range(NEW) if found[i][n] != theirs[n])
+            scores = torch_logits(case.torch, np.asarray([[*prompt, *theirs[:at]]]))[0, -1]
+            assert scores.max() - scores[found[i][at]] < 1e-4, (i, at)
+        # Without a cache, in one forward pass.
+        row = np.zeros((2, T), np.int32)
+        row[0, : len(prompt) + NEW] = [*prompt, *found[i]]
+        segments = (np.arange(T) < len(prompt) + NEW)[None].astype(np.int32).repeat(2, 0)
+        positions = np.arange(T, dtype=np.int32)[None].repeat(2, 0)
+        scores = np.asarray(run(case.config, case.params, row, positions, segments))[0]
+        drawn = scores[len(prompt) - 1 : len(prompt) - 1 + NEW]
+        picked = np.take_along_axis(drawn, np.asarray(found[i])[:, None], axis=1)[:, 0]
+        np.testing.assert_allclose(picked, drawn.max(axis=1), rtol=0, atol=1e-4)
+    models_table.setdefault(case.name, {})["greedy"] = "equal"
+
+
+def greedy(model: Any, prompt: Sequence[int]) -> list[int]:
+    """What `generate` makes of a prompt."""
+    import torch
+
+    tokens = torch.tensor([prompt])
+    with torch.no_grad():
+        made = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            do_sample=False,
+            max_new_tokens=NEW,
+            pad_token_id=0,
+        )
+    return made[0, len(prompt) :].tolist()
 
 
 ONE_A_FAMILY = [name for name in CASES if "-" not in name] + ["qwen2-untied", "llama-biases"]
