@@ -116,7 +116,7 @@ def test_the_config_is_that_of_the_model(model: LoadedModel, reference: Any) -> 
         *("llama", 30, 576, 9, 3),
         *(64, 1536, 49_152),
     )
-    assert c.tied and c.rope_theta == 100_000
+    assert c.tied and c.ropes[0].frequencies[1] == pytest.approx(100_000 ** (-2 / c.H), rel=1e-6)
     assert sum(p.size for p in model.params.values()) == sum(
         p.numel() for p in reference.parameters()
     )
