@@ -71,7 +71,7 @@ CASES: dict[str, dict[str, Any]] = {
     "gemma2": {
         "model_type": "gemma2",
         "sliding_window": 9,
-        "attn_logit_softcapping": 5.0,
+        "attn_logit_softcapping": 0.7,
         "final_logit_softcapping": 4.0,
         **GEMMA,
     },
