@@ -86,8 +86,39 @@ def weight_sharding(mesh: Mesh, axes: Sequence[str], shape: Sequence[int]) -> Na
 
     A dimension that its mesh axis does not divide is replicated: 3 key/value heads on 2 tensor
     devices work, they only save no memory.
+
+    Raises:
+        UserError: a logical axis has no rule, or the rules put two of them on one mesh axis.
     """
-    return NamedSharding(mesh, divisible(mesh, [RULES[axis] for axis in axes], shape))
+    return NamedSharding(mesh, divisible(mesh, mesh_axes(axes), shape))
+
+
+def mesh_axes(axes: Sequence[str]) -> list[str | None]:
+    """The mesh axis of each logical axis of one array.
+
+    Raises:
+        UserError: a logical axis has no rule, its rule names no mesh axis, or two of them lie on
+            one mesh axis, whatever the sizes: a mesh axis can split one dimension of an array only.
+    """
+    taken: dict[str, str] = {}
+    for axis in axes:
+        if axis not in RULES:
+            raise UserError(f"sharding rules: the logical axis {axis!r} has no rule in RULES")
+        place = RULES[axis]
+        if place is None:
+            continue
+        if place not in AXES:
+            raise UserError(
+                f"sharding rules: {axis!r} lies on {place!r}, which is no mesh axis; give one of "
+                f"{', '.join(AXES)} or None"
+            )
+        if place in taken:
+            raise UserError(
+                f"sharding rules: {taken[place]!r} and {axis!r} of one array ({', '.join(axes)}) "
+                f"both lie on the mesh axis {place!r}; give one of them another rule, or None"
+            )
+        taken[place] = axis
+    return [RULES[axis] for axis in axes]
 
 
 def divisible(mesh: AnyMesh, spec: Sequence[Any], shape: Sequence[int]) -> PartitionSpec:
