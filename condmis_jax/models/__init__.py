@@ -1,5 +1,6 @@
 """One decoder for every family; the weight table; import and export; names of models."""
 
+from condmis_jax.models._weight import Weight
 from condmis_jax.models.adapters import save_adapter
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.decoder import Decoder, logits
@@ -14,7 +15,7 @@ from condmis_jax.models.loading import (
 )
 from condmis_jax.models.lora import Lora, LoraSettings
 from condmis_jax.models.tokenizer import load_tokenizer, stop_tokens
-from condmis_jax.models.weights import Params, Weight, init_params, weight_table
+from condmis_jax.models.weights import Params, init_params, weight_table
 
 __all__ = [
     "TOKENIZER_FILES",

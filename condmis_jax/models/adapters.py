@@ -18,10 +18,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from condmis_jax.errors import UserError
+from condmis_jax.models._weight import Weight
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.lora import Lora
 from condmis_jax.models.registry import ADAPTER_CONFIG
-from condmis_jax.models.weights import Params, Weight, adaptable, shardings, weight_table
+from condmis_jax.models.weights import Params, adaptable, shardings, weight_table
 
 TENSORS = "adapter_model.safetensors"
 # Keys of adapter_config.json that describe the file or its making and change nothing here; a key

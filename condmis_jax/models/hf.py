@@ -14,10 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from condmis_jax.errors import UserError
+from condmis_jax.models._weight import Weight
 from condmis_jax.models.adapters import merged_config, merged_weight
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.streaming import stream
-from condmis_jax.models.weights import Params, Weight, shardings, weight_table
+from condmis_jax.models.weights import Params, shardings, weight_table
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

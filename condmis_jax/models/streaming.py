@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from condmis_jax.models._weight import Block, Weight
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.weights import Block, Weight
 
 PIECE_BYTES = 32 << 20  # of a parameter on the host at a time
 

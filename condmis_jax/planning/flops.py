@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from condmis_jax.models import Weight, weight_table
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.weights import Weight, weight_table
 
 
 @dataclass(frozen=True)
