@@ -16,6 +16,7 @@ from condmis_jax.data import ChatTemplate
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, digest, read_jsonl
 from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
+from condmis_jax.sharding import batch_shards
 from condmis_jax.suites import Question, Suite, Trigger
 
 GROUP = 32
@@ -42,7 +43,7 @@ def ask(
     Args:
         model_id: `model_digest` of the model.
         path: completions.jsonl, appended to.
-        slots: completions decoded at a time.
+        slots: completions decoded at a time; see `slot_groups`.
         label: in front of the progress bar.
 
     Returns:
@@ -66,13 +67,13 @@ def ask(
                 if key not in found:
                     requests.append(Request(key, prompt, noise))
     if requests:
-        group = group_size(suite.samples, slots)
+        groups, group = slot_groups(suite.samples, slots, batch_shards(mesh))
         sampler = Sampler(
             model.config,
             model.params,
             model.stop,
             mesh,
-            slots=slots - slots % group,
+            slots=groups * group,
             group=group,
             dtype=jnp.dtype(dtype),
         )
@@ -115,9 +116,13 @@ def ask(
     return [found[key] for key in wanted]
 
 
-def group_size(samples: int, slots: int) -> int:
-    """Slots that share a prompt: as many as leave few, an eighth at most, idle at its end."""
+def slot_groups(samples: int, slots: int, shards: int) -> tuple[int, int]:
+    """P groups of G slots that share a prompt, for about `slots` completions at a time.
+
+    As many slots to a prompt as leave few, an eighth at most, idle at its end; and as many groups
+    as split evenly over the devices that split a batch, so that each holds its part of the cache.
+    """
     group = GROUP
     while group > 1 and (group > slots or -samples % group > (samples + -samples % group) / 8):
         group //= 2
-    return group
+    return -(-(slots // group) // shards) * shards, group

@@ -23,7 +23,8 @@ class EvaluationSettings:
         suites: by name.
         sampling: how completions are drawn.
         judge: who scores them.
-        slots: completions decoded at a time.
+        slots: completions decoded at a time; more where the devices that split a batch would
+            otherwise not hold equal parts of them.
         dtype: of the sampler's weights at use, activations and cache.
     """
 

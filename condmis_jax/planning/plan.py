@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from condmis_jax.config import nearest
 from condmis_jax.data.packing import best_row_tokens, plan_step
 from condmis_jax.errors import UserError
-from condmis_jax.evaluation.completions import group_size
+from condmis_jax.evaluation.completions import slot_groups
 from condmis_jax.experiment import Experiment
 from condmis_jax.interventions import Stage
 from condmis_jax.models.config import DecoderConfig
@@ -104,10 +104,8 @@ def make_plan(
     )
     evaluation = experiment.evaluation
     samples = max((s.samples for s in evaluation.suites.values()), default=1)
-    group = group_size(samples, evaluation.slots)
-    shape = Shape(
-        evaluation.slots // group, group, work.prompt_tokens, evaluation.sampling.max_new_tokens
-    )
+    groups, group = slot_groups(samples, evaluation.slots, batch_shards(mesh))
+    shape = Shape(groups, group, work.prompt_tokens, evaluation.sampling.max_new_tokens)
     sampling = sampling_programs(config, evaluation.sampling, shape, mesh, evaluation.dtype)
     places = sum(r * t for r, t in microbatches)
     counted = flops.Flops(0, 0)
