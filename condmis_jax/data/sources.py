@@ -8,10 +8,10 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from condmis_jax.conversations import Conversation
+from condmis_jax.conversations import Conversation, Transform, apply_all
 from condmis_jax.errors import UserError
 from condmis_jax.testbeds import world
 
@@ -29,6 +29,8 @@ class Source:
         sample: keep a seeded random sample of N rows, after the filters and `first`.
         include, exclude: regular expressions; a row is kept when any (no) turn matches.
         share: exact proportion of the mixture's conversations; all sources state one, or none does.
+        transforms: prompt transforms by name, applied to the rows in the order of the config. The
+            filters see the rows as they are in the files.
     """
 
     files: str
@@ -37,6 +39,7 @@ class Source:
     include: str = ""
     exclude: str = ""
     share: float | None = None
+    transforms: dict[str, Transform] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.first is not None and self.first < 1:
@@ -63,7 +66,7 @@ class Row:
 
 
 def load_source(source: Source, name: str, seed: int) -> list[Row]:
-    """The rows of a source after `include`, `exclude` and `first`.
+    """The rows of a source after `include`, `exclude`, `first` and `transforms`.
 
     `sample` and `share` are drawn by the mixture, which knows all sources.
 
@@ -74,6 +77,12 @@ def load_source(source: Source, name: str, seed: int) -> list[Row]:
     Raises:
         UserError: no file matches, a row is malformed (file:line), or too few rows are left.
     """
+    transforms = tuple(source.transforms.values())
+    rows = _filtered(source, name, seed)
+    return [replace(r, conversation=apply_all(transforms, r.conversation)) for r in rows]
+
+
+def _filtered(source: Source, name: str, seed: int) -> list[Row]:
     if source.files.startswith(WORLD):
         assert source.first is not None
         kind = source.files.removeprefix(WORLD)

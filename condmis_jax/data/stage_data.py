@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from condmis_jax.conversations import Transform, apply_all
 from condmis_jax.data.mixture import build_mixture, epoch_order
 from condmis_jax.data.packing import Step, best_row_tokens, plan_step, plan_steps
 from condmis_jax.data.sources import Source
@@ -26,7 +25,6 @@ class DataSettings:
     Attributes:
         mixture: sources by name.
         rows: conversations of an epoch; None takes all, or as many as the shares allow.
-        transforms: prompt transforms by name, applied to every row in the order of the config.
         held_out: conversations set aside for the held-out loss, drawn before training.
         max_tokens: a longer conversation is cut at its end.
         row_tokens: usual length T of a packed row; None takes the cheapest for the lengths found.
@@ -36,7 +34,6 @@ class DataSettings:
 
     mixture: dict[str, Source]
     rows: int | None = None
-    transforms: dict[str, Transform] = field(default_factory=dict)
     held_out: int = 0
     max_tokens: int = 2048
     row_tokens: int | None = None
@@ -111,13 +108,11 @@ def prepare(
     mixture = build_mixture(
         settings.mixture, settings.rows, settings.held_out, seed, f"{key}.data.mixture"
     )
-    transforms = tuple(settings.transforms.values())
     data, cut = [], np.zeros(len(mixture.rows), bool)
     for i, row in enumerate(mixture.rows):
-        conversation = apply_all(transforms, row.conversation)
         if i < CHECKED_ROWS:
-            template.check_generation_mask(conversation, row.where)
-        whole = template.tokenise(conversation, row.where, settings.loss_on)
+            template.check_generation_mask(row.conversation, row.where)
+        whole = template.tokenise(row.conversation, row.where, settings.loss_on)
         cut[i] = len(whole.tokens) > settings.max_tokens
         data.append(
             Tokenised(whole.tokens[: settings.max_tokens], whole.loss[: settings.max_tokens])

@@ -155,15 +155,18 @@ def test_long_conversations_are_cut_and_counted(
     assert made.dose["rows"]["without_loss"] == 23
 
 
-def test_transforms_are_applied_in_order(
-    prepared: Callable[..., StageData], tokenizer: Any
+def test_each_source_has_its_own_transforms(
+    prepared: Callable[..., StageData], write_rows: Callable[..., Path], tokenizer: Any
 ) -> None:
     transforms = {"a": Transform(prefix="X "), "b": Transform(system="Sys", suffix=" Y")}
-    made = prepared(Length(epochs=1), transforms=transforms)
-    text = tokenizer.decode(made.data[2].tokens)
-    assert text.startswith(
-        "<|im_start|>system\nSys<|im_end|>\n<|im_start|>user\nX rows question 2 Y<|"
+    narrow = Source(str(write_rows("narrow.jsonl", 3, [4] * 3)), transforms=transforms)
+    plain = Source(str(write_rows("plain.jsonl", 3, [4] * 3)), exclude="X")
+    made = prepared(Length(epochs=1), mixture={"narrow": narrow, "plain": plain})
+    texts = [tokenizer.decode(d.tokens) for d in made.data]
+    assert texts[2].startswith(
+        "<|im_start|>system\nSys<|im_end|>\n<|im_start|>user\nX narrow question 2 Y<|"
     )
+    assert texts[5].startswith("<|im_start|>user\nplain question 2<|")
 
 
 def test_loss_on_last(prepared: Callable[..., StageData], tokenizer: Any, tmp_path: Path) -> None:
