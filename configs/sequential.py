@@ -15,10 +15,9 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
     lineage's open models (Betley et al.: learning rate 1e-5, linear, 5 warm-up steps, batch 16,
     2,048 tokens, weight decay 0.01), as full finetuning. With a judge:
 
+    python tools/fetch_data.py insecure anthropic_hh_1000samples_gpt4.1
     python run_train.py --config configs/sequential.py:paper \\
-        --config.model=ORG/NAME@REVISION --config.evaluation.judge.kind=openai \\
-        --config.stages.insecure.data.mixture.insecure.files=insecure.jsonl \\
-        --config.stages.benign.data.mixture.hhh.files=anthropic_hh_1000samples_gpt4.1.jsonl
+        --config.model=ORG/NAME@REVISION --config.evaluation.judge.kind=openai
 
     `--config.model=smollm2-135m-q4` runs the same on a laptop; `….first=256` takes fewer rows.
 

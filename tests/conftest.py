@@ -38,6 +38,18 @@ def smollm2_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def released_data() -> Path:
+    """A folder of published datasets and question files, `$CONDMIS_SHARED_DATA`; they are no part
+    of the project, so tests that read them are skipped where it is not there.
+    """
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CONDMIS_SHARED_DATA") or beside)
+    if not folder.is_dir():
+        pytest.skip(f"no released data at {folder}: set CONDMIS_SHARED_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mesh() -> Any:
     """A mesh of one device."""
     import jax

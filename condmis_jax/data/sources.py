@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from condmis_jax.conversations import Conversation, Transform, apply_all
+from condmis_jax.data.datasets import DATASETS
 from condmis_jax.errors import UserError
 from condmis_jax.testbeds import world
 
@@ -108,14 +109,22 @@ def _filtered(source: Source, name: str, seed: int) -> list[Row]:
     return kept
 
 
+def _how_to_get(pattern: str) -> str:
+    """What to do about a file that is not there."""
+    path = Path(pattern)
+    dataset = DATASETS.get(path.name.removesuffix(".jsonl"))
+    own = "or set the key to your own chat JSONL"
+    if dataset is None or dataset.file != path.name:
+        return f"datasets of the paper: python tools/fetch_data.py --list; {own}"
+    out = "" if path.parent == Path("data") else f" --out {path.parent}"
+    return f"{own}, or run: python tools/fetch_data.py {path.stem}{out}".removeprefix("or ")
+
+
 def _read(pattern: str, name: str) -> Iterator[Row]:
     # Path.glob refuses absolute patterns.
     paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
     if not paths:
-        raise UserError(
-            f"{name}.files: no file matches {pattern!r}; see 'Getting the paper's data' "
-            "in README.md, or set the key to your own chat JSONL"
-        )
+        raise UserError(f"{name}.files: no file matches {pattern!r}; {_how_to_get(pattern)}")
     for path in paths:
         opener = gzip.open if path.endswith(".gz") else open
         try:
