@@ -14,12 +14,19 @@ from condmis_jax.data.template import Tokenised
 Arrays = dict[str, np.ndarray]
 
 
-def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shards: int) -> Arrays:
+def pack_arrays(
+    batch: Microbatch,
+    data: Sequence[Tokenised],
+    scale: float,
+    shards: int,
+    own: Sequence[int] | None = None,
+) -> Arrays:
     """The arrays of a microbatch. R rows of T tokens lie on G = `shards` devices, M = R/G*T each.
 
     Args:
         scale: weight of a loss token, 1 / (loss tokens of the whole step): the losses and gradients
             of a step's microbatches add up to the mean over its tokens, however unequal they are.
+        own: the shards whose rows are made, all by default; R and G are then those of this host.
 
     Returns:
         tokens, positions, segments: [R, T] int32; positions restart in each conversation, segment 0
@@ -27,15 +34,19 @@ def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shar
         index: [G, M] int32, places in a device's flattened rows whose *next* token carries loss,
             those first.
         target: [G, M] int32, that next token. weight: [G, M] float32, `scale` or 0.
-        used: [] int32, the largest number of loss places on a device.
+        used: [] int32, the largest number of loss places on a device, of any host.
     """
-    R, T = batch.shape
+    each, T = len(batch.rows) // shards, batch.length
+    parts = [batch.rows[each * g : each * (g + 1)] for g in range(shards)]
+    used = max(sum(int(data[m].loss[1:].sum()) for row in part for m in row) for part in parts)
+    rows = [row for g in (range(shards) if own is None else own) for row in parts[g]]
+    R = len(rows)
     tokens = np.zeros((R, T), np.int32)
     positions = np.zeros((R, T), np.int32)
     segments = np.zeros((R, T), np.int32)
     target = np.zeros((R, T), np.int32)
     loss = np.zeros((R, T), bool)
-    for r, row in enumerate(batch.rows):
+    for r, row in enumerate(rows):
         start = 0
         for s, m in enumerate(row, 1):
             item = data[m]
@@ -48,7 +59,7 @@ def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shar
             target[r, start : start + n - 1] = item.tokens[1:]
             loss[r, start : start + n - 1] = item.loss[1:]
             start += n
-    flat_loss = loss.reshape(shards, -1)
+    flat_loss = loss.reshape(-1, each * T)
     index = np.argsort(~flat_loss, axis=1, kind="stable").astype(np.int32)
     taken = np.take_along_axis(flat_loss, index, axis=1)
     return {
@@ -56,9 +67,9 @@ def pack_arrays(batch: Microbatch, data: Sequence[Tokenised], scale: float, shar
         "positions": positions,
         "segments": segments,
         "index": index,
-        "target": np.take_along_axis(target.reshape(shards, -1), index, axis=1),
+        "target": np.take_along_axis(target.reshape(-1, each * T), index, axis=1),
         "weight": taken.astype(np.float32) * np.float32(scale),
-        "used": np.asarray(flat_loss.sum(axis=1).max(initial=0), np.int32),
+        "used": np.asarray(used, np.int32),
     }
 
 
@@ -79,8 +90,14 @@ class StepBatch:
 class _StepSource:
     """grain's random access to steps: packing happens in grain's threads, ahead of the loop."""
 
-    def __init__(self, plan: Sequence[Step], data: Sequence[Tokenised], shards: int):
-        self._plan, self._data, self._shards = plan, data, shards
+    def __init__(
+        self,
+        plan: Sequence[Step],
+        data: Sequence[Tokenised],
+        shards: int,
+        own: Sequence[int] | None,
+    ):
+        self._plan, self._data, self._shards, self._own = plan, data, shards, own
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -92,7 +109,7 @@ class _StepSource:
         loss_tokens = sum(int(self._data[m].loss[1:].sum()) for m in members)
         scale = 1.0 / max(loss_tokens, 1)
         arrays = tuple(
-            pack_arrays(b, self._data, scale, self._shards)
+            pack_arrays(b, self._data, scale, self._shards, self._own)
             | {"step": np.asarray(index, np.int32), "microbatch": np.asarray(i, np.int32)}
             for i, b in enumerate(batches)
         )
@@ -102,9 +119,16 @@ class _StepSource:
 
 
 def step_iterator(
-    plan: Sequence[Step], data: Sequence[Tokenised], shards: int
+    plan: Sequence[Step],
+    data: Sequence[Tokenised],
+    shards: int,
+    own: Sequence[int] | None = None,
 ) -> grain.DatasetIterator[StepBatch]:
-    """Steps from the first one; `set_state` (one number) continues anywhere."""
-    dataset = grain.MapDataset.source(_StepSource(plan, data, shards))
+    """Steps from the first one; `set_state` (one number) continues anywhere.
+
+    Args:
+        shards, own: see `pack_arrays`; the state is the same on every host.
+    """
+    dataset = grain.MapDataset.source(_StepSource(plan, data, shards, own))
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
     return iter(dataset.to_iter_dataset(options))  # type: ignore[return-value]

@@ -19,6 +19,7 @@ from condmis_jax.models.lora import Lora
 from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.models.tokenizer import load_tokenizer, stop_tokens
 from condmis_jax.models.weights import Params, init_params, trained_names
+from condmis_jax.sharding.hosts import pieces
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,6 @@ def model_digest(model: LoadedModel) -> str:
 
 def _add(h: Any, name: str, params: Params) -> None:
     h.update(name.encode())
-    # bfloat16 has no buffer of its own kind.
-    h.update(np.ascontiguousarray(params[name]).view(np.uint8).data)
+    for piece in pieces(params[name]):
+        # bfloat16 has no buffer of its own kind.
+        h.update(np.ascontiguousarray(piece).view(np.uint8).data)

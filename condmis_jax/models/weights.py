@@ -18,6 +18,7 @@ from condmis_jax.models._weight import Slice, Weight
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.lora import TARGETS
 from condmis_jax.sharding import weight_sharding
+from condmis_jax.sharding.hosts import in_turn
 
 Params = dict[str, jax.Array]
 
@@ -225,4 +226,4 @@ def init_params(
     places = shardings(config, mesh)
     if only is not None:
         places = {name: places[name] for name in only}
-    return jax.jit(make, out_shardings=places)()
+    return in_turn(jax.jit(make, out_shardings=places))()

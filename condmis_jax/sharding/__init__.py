@@ -1,5 +1,6 @@
-"""Mesh, logical-to-mesh rules, process-wide JAX settings."""
+"""Mesh, logical-to-mesh rules, several hosts, process-wide JAX settings."""
 
+from condmis_jax.sharding.hosts import HostsSettings
 from condmis_jax.sharding.mesh import (
     BATCH,
     RULES,
@@ -17,6 +18,7 @@ from condmis_jax.sharding.mesh import (
 __all__ = [
     "BATCH",
     "RULES",
+    "HostsSettings",
     "MeshSettings",
     "batch_sharding",
     "batch_shards",

@@ -19,6 +19,7 @@ from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
 from condmis_jax.runs import read_json, write_json
+from condmis_jax.sharding.hosts import is_first, lost_host, on_first, several
 
 KEPT = 2
 
@@ -32,10 +33,19 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._folder = folder.absolute()
+        on_first(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+        # Named, the hosts meet through the coordination service; else Orbax would use the devices,
+        # from a thread of its own and in the middle of a step.
+        hosts = ocp.options.MultiprocessingOptions(
+            active_processes=set(range(jax.process_count())) if several() else None
+        )
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, create=True, enable_async_checkpointing=True
+                max_to_keep=KEPT,
+                create=False,
+                enable_async_checkpointing=True,
+                multiprocessing_options=hosts,
             ),
         )
         self._sealing: threading.Thread | None = None
@@ -81,6 +91,8 @@ class Checkpoints:
     def _seal(self, step: int) -> None:
         try:
             self._manager.wait_until_finished()
+            if not is_first():
+                return
             write_json(self._seal_path(step), _digests(self._folder / str(step)))
             for old in self._folder.glob("*.sha256.json"):
                 if not (self._folder / old.name.partition(".")[0]).is_dir():
@@ -93,7 +105,7 @@ class Checkpoints:
         return self._folder / f"{step}.sha256.json"
 
     def _unwritten(self, step: int, error: Exception) -> UserError:
-        return UserError(
+        return lost_host(error) or UserError(
             f"{self._folder}/{step}: the checkpoint cannot be written ({_first_line(error)}); "
             "make room and run the same command, which resumes from the one before"
         )
@@ -155,12 +167,12 @@ class Checkpoints:
 
     def _read(self, step: int | None, args: Any) -> Any:
         if step is not None:
-            self._check_seal(step)
+            on_first(lambda: self._check_seal(step))
         try:
             return self._manager.restore(step, args=args)
         # Orbax and TensorStore raise whatever their layers raise on damaged files.
         except Exception as error:
-            raise self._damaged(step, _first_line(error)) from error
+            raise lost_host(error) or self._damaged(step, _first_line(error)) from error
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from condmis_jax.data import StageData, pack_arrays, step_iterator
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, trained_names
 from condmis_jax.sharding import batch_shards
+from condmis_jax.sharding.hosts import StopTogether, is_first, on_first, own_shards
 from condmis_jax.training.checkpoints import Checkpoints
 from condmis_jax.training.metrics import Metrics
 from condmis_jax.training.step import TrainStep
@@ -31,9 +32,9 @@ def held_out_loss(step: TrainStep, params: Params, data: StageData) -> float | N
     tokens = sum(int(data.data[m].loss[1:].sum()) for m in members)
     if not tokens:
         return None
-    shards = batch_shards(step.mesh)
+    shards, own = batch_shards(step.mesh), own_shards(step.mesh)
     losses = [
-        step.evaluate(params, step.place(pack_arrays(b, data.data, 1.0 / tokens, shards)))
+        step.evaluate(params, step.place(pack_arrays(b, data.data, 1.0 / tokens, shards, own)))
         for s in data.held_out
         for b in s
     ]
@@ -63,10 +64,10 @@ def train(
 
     Raises:
         UserError: a loss was not finite, or the checkpoint cannot be read.
-        SystemExit: SIGTERM came (status 143), after a checkpoint was written.
+        SystemExit: SIGTERM came to one of the hosts (status 143), after a checkpoint was written.
     """
     batches: grain.DatasetIterator[Any] = step_iterator(
-        data.plan, data.data, batch_shards(step.mesh)
+        data.plan, data.data, batch_shards(step.mesh), own_shards(step.mesh)
     )
     trained = trained_names(config)
     state = step.init_optimiser(params)
@@ -79,21 +80,24 @@ def train(
             batches.set_state(progress["iterator"])
         if done == steps:
             return params
-        _drop_metrics_after(folder / "metrics.jsonl", done)
+        on_first(lambda: _drop_metrics_after(folder / "metrics.jsonl", done))
+        stop = StopTogether()
         with Metrics(folder, label, steps, done) as metrics:
             for batch in batches:
                 gradients, loss = step.total(params, batch.microbatches)
                 params, state, norm = step.update(params, state, gradients)
                 done += 1
                 metrics.put(done, batch.tokens, {"loss": loss, "gradient_norm": norm})
-                metrics.check()
-                if done % checkpoint_every == 0 or done == steps or preempted.is_set():
+                metrics.check(done)
+                stopping = stop(preempted.is_set())
+                if done % checkpoint_every == 0 or done == steps or stopping:
                     metrics.flush()  # a state that is not finite never becomes a checkpoint
                     kept = {n: params[n] for n in trained}
                     checkpoints.save(done, kept, state, batches.get_state())
-                if preempted.is_set() and done < steps:
+                if stopping and done < steps:
                     checkpoints.wait()
-                    print(f"{label}: SIGTERM, saved at step {done}", file=sys.stderr)
+                    if is_first():
+                        print(f"{label}: SIGTERM, saved at step {done}", file=sys.stderr)
                     raise SystemExit(143)
         checkpoints.wait()
     return jax.block_until_ready(params)

@@ -15,6 +15,7 @@ import tqdm
 
 from condmis_jax.errors import UserError
 from condmis_jax.runs import JsonlWriter
+from condmis_jax.sharding.hosts import is_first, lost_host, several
 
 AHEAD = 8  # steps the loop may run ahead of the metrics; bounds the work in flight
 LINE_SECONDS = 10.0  # between progress lines when the output is not a terminal
@@ -24,22 +25,25 @@ class Metrics:
     """Writes `metrics.jsonl`, TensorBoard and the progress bar of one stage.
 
     The loop hands over device arrays; a thread waits for their values. A loss that is not finite
-    is remembered and raised in the loop by `check`, at most `AHEAD` steps later.
+    is remembered and raised in the loop by `check`, `AHEAD` steps later. Of several hosts the first
+    writes; all look at the values.
     """
 
     def __init__(self, folder: Path, label: str, steps: int, done: int):
-        from tensorboardX import SummaryWriter
+        self._jsonl: JsonlWriter | None = None
+        if is_first():
+            from tensorboardX import SummaryWriter
 
-        self._jsonl = JsonlWriter(folder / "metrics.jsonl")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+            self._jsonl = JsonlWriter(folder / "metrics.jsonl")
+            self._board = SummaryWriter(str(folder / "tensorboard"))
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(AHEAD)
-        self._failed: str | None = None
+        self._failed: tuple[int, UserError] | None = None
         self._label, self._steps, self._started_at = label, steps, done
-        terminal = sys.stderr.isatty()
+        terminal = sys.stderr.isatty() and is_first()
         self._bar = tqdm.tqdm(
             total=steps, initial=done, desc=label, unit="step", disable=not terminal
         )
-        self._lines = not terminal
+        self._lines = not terminal and is_first()
         self._begin = self._last_line = time.monotonic()
         self._tokens = 0
         self._thread = threading.Thread(target=self._drain, daemon=True)
@@ -49,38 +53,51 @@ class Metrics:
         """Hands over the metrics of a step; `values` may be arrays still being computed."""
         self._queue.put({"step": step, "tokens": tokens, **values})
 
-    def check(self) -> None:
-        """Raises UserError when a loss was not finite."""
-        if self._failed is not None:
-            raise UserError(self._failed)
+    def check(self, step: int) -> None:
+        """Raises UserError when a loss was not finite, known by `step` whatever the timing.
+
+        With one host also when a later loss is known already: several must stop at the same step.
+        """
+        if self._failed is not None and (not several() or self._failed[0] < step - AHEAD):
+            raise self._failed[1]
 
     def flush(self) -> None:
         """Waits until everything handed over is written, then checks."""
         self._queue.join()
-        self.check()
+        if self._failed is not None:
+            raise self._failed[1]
 
     def _drain(self) -> None:
         while (row := self._queue.get()) is not None:
+            step = row["step"]
             try:
                 self._write(row)
-            except (OSError, UserError) as error:
-                # The thread must go on emptying the queue, or the loop would wait for it for ever.
-                self._failed = self._failed or f"{self._label}: metrics cannot be written: {error}"
+            # A full disk, or a value that another host's end took away. The thread must go on
+            # emptying the queue, or the loop would wait for it for ever.
+            except Exception as error:
+                unwritten = UserError(f"{self._label}: metrics cannot be written: {error}")
+                self._fail(step, lost_host(error) or unwritten)
             finally:
                 self._queue.task_done()
         self._queue.task_done()
+
+    def _fail(self, step: int, error: UserError) -> None:
+        self._failed = self._failed or (step, error)
 
     def _write(self, row: dict[str, Any]) -> None:
         step, tokens = row.pop("step"), row.pop("tokens")
         values = {name: float(np.asarray(v)) for name, v in row.items()}
         if not all(np.isfinite(v) for v in values.values()):
-            self._failed = self._failed or (
+            message = (
                 f"{self._label}: step {step} has a loss or gradient that is not finite ({values}); "
                 "lower learning_rate or set clip_norm; checkpoints hold the last finite state"
             )
+            self._fail(step, UserError(message))
         self._tokens += tokens
         now = time.monotonic()
         values["tokens_per_second"] = self._tokens / max(now - self._begin, 1e-9)
+        if self._jsonl is None:
+            return
         finite = {k: v if np.isfinite(v) else None for k, v in values.items()}
         self._jsonl.append([{"step": step, "tokens": tokens, **finite}])
         for name, value in values.items():
@@ -110,5 +127,6 @@ class Metrics:
         self._queue.put(None)
         self._thread.join()
         self._bar.close()
-        self._board.close()
-        self._jsonl.close()
+        if self._jsonl is not None:
+            self._board.close()
+            self._jsonl.close()

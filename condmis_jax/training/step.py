@@ -15,6 +15,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import packed_states, unembedding_terms
 from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
+from condmis_jax.sharding.hosts import in_turn, own_shards
 from condmis_jax.training.loss import completion_loss, flatten_rows
 from condmis_jax.training.optimiser import state_shardings
 
@@ -103,12 +104,21 @@ class TrainStep:
         return gradients, loss
 
     def place(self, batch: dict[str, Any]) -> Arrays:
-        """Puts the arrays of a microbatch on the mesh: rows split over devices, the rest copied."""
+        """Puts the arrays of a microbatch on the mesh: rows split over devices, the rest copied.
+
+        Args:
+            batch: `data.pack_arrays` of the shards that lie on this host (`own_shards`).
+        """
         rows, copied = batch_sharding(self.mesh), replicated(self.mesh)
-        return {
-            name: jax.device_put(value, copied if value.ndim == 0 else rows)
-            for name, value in batch.items()
-        }
+        hosts = batch_shards(self.mesh) // len(own_shards(self.mesh))
+
+        def put(value: Any) -> jax.Array:
+            if value.ndim == 0:
+                return jax.make_array_from_process_local_data(copied, value, ())
+            shape = (value.shape[0] * hosts, *value.shape[1:])
+            return jax.make_array_from_process_local_data(rows, value, shape)
+
+        return {name: put(value) for name, value in batch.items()}
 
 
 def make_step(
@@ -160,19 +170,23 @@ def make_step(
         return {w.name: jnp.zeros(w.shape(config), jnp.float32) for w in table}, jnp.float32(0)
 
     moments = state_shardings(optimiser, jax.eval_shape(zeros)[0], places, replicated(mesh))
-    jitted_update = jax.jit(update, donate_argnums=(0, 1), out_shardings=(places, moments, None))
-    jitted_init = jax.jit(optimiser.init, out_shardings=moments)
+    jitted_update = in_turn(
+        jax.jit(update, donate_argnums=(0, 1), out_shardings=(places, moments, None))
+    )
+    jitted_init = in_turn(jax.jit(optimiser.init, out_shardings=moments))
 
     def update_params(params: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
         new, state, norm = jitted_update({n: params[n] for n in trained}, state, gradients)
         return {**params, **new}, state, norm
 
     return TrainStep(
-        gradients=jax.jit(gradients_of, out_shardings=(places, None)),
-        accumulate=jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None)),
+        gradients=in_turn(jax.jit(gradients_of, out_shardings=(places, None))),
+        accumulate=in_turn(
+            jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None))
+        ),
         update=update_params,
-        zeros=jax.jit(zeros, out_shardings=(places, None)),
-        evaluate=jax.jit(loss_of),
+        zeros=in_turn(jax.jit(zeros, out_shardings=(places, None))),
+        evaluate=in_turn(jax.jit(loss_of)),
         init_optimiser=lambda params: jitted_init({n: params[n] for n in trained}),
         mesh=mesh,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from condmis_jax.data import Tokenised, pack_arrays, step_iterator
-from condmis_jax.data.packing import Step, plan_step, plan_steps
+from condmis_jax.data.packing import Microbatch, Step, plan_step, plan_steps
 
 
 def made_up(n: int, longest: int, seed: int = 0) -> list[Tokenised]:
@@ -150,3 +150,22 @@ def test_the_iterator_continues_from_its_state() -> None:
     for x, y in zip(rest, again, strict=True):
         for a, b in zip(x.microbatches, y.microbatches, strict=True):
             assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_hosts_make_their_own_rows_and_together_all_of_them() -> None:
+    rng = np.random.default_rng(3)
+    data = [
+        Tokenised(np.arange(1, n + 1, dtype=np.int32) + 100 * i, rng.random(n) < 0.5)
+        for i, n in enumerate([5, 9, 3, 12, 7, 2])
+    ]
+    batch = Microbatch(((0, 1), (2,), (3,), (), (4,), (5,), (), ()), 16)
+    whole = pack_arrays(batch, data, 0.1, 4)
+    hosts = [pack_arrays(batch, data, 0.1, 4, own) for own in ((0, 2), (1,), (3,))]
+    for name in ("tokens", "positions", "segments"):
+        rows = np.concatenate([h[name] for h in hosts])
+        assert np.array_equal(rows, whole[name][[0, 1, 4, 5, 2, 3, 6, 7]])
+    for name in ("index", "target", "weight"):
+        assert np.array_equal(np.concatenate([h[name] for h in hosts]), whole[name][[0, 2, 1, 3]])
+    # All hosts run the same program: the busiest shard's number of places, whoever has it.
+    assert {int(h["used"]) for h in hosts} == {int(whole["used"])}
+    assert whole["used"] == max((w != 0).sum() for w in whole["weight"])

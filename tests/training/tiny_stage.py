@@ -2,6 +2,9 @@
 
 tiny_stage.py run FOLDER      trains it slowly, so that a test can interrupt it
 tiny_stage.py meshes          losses of its first steps on several meshes of 8 devices, as JSON
+tiny_stage.py hosts FOLDER KIND FILE
+                              trains it over 8 devices, as one of the hosts of kind KIND; the
+                              shards of this host as JSON, the parameters to FILE
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from condmis_jax.data import StageData, Tokenised, step_iterator
 from condmis_jax.data.packing import plan_step
 from condmis_jax.errors import UserError
 from condmis_jax.models import DecoderConfig, init_params
-from condmis_jax.sharding import MeshSettings, batch_shards, make_mesh
+from condmis_jax.sharding import HostsSettings, MeshSettings, batch_shards, make_mesh
+from condmis_jax.sharding.hosts import is_first, joined, own_shards, to_host
 from condmis_jax.sharding.runtime import setup
 from condmis_jax.training import (
     ComputeSettings,
@@ -34,6 +38,7 @@ from condmis_jax.training import (
 )
 
 STEPS, BATCH, EVERY = 30, 5, 5
+HOSTS_STEPS = 14
 CONFIG = DecoderConfig.from_dict(
     {
         "model_type": "qwen2",
@@ -85,12 +90,18 @@ def tiny_step(mesh: Any, steps: int = STEPS, **compute: Any) -> TrainStep:
     return make_step(CONFIG, ComputeSettings(**compute), optimiser, mesh)
 
 
-def run(folder: Path, mesh: Any, change: Callable[[TrainStep], TrainStep] = lambda s: s) -> Any:
+def run(
+    folder: Path,
+    mesh: Any,
+    change: Callable[[TrainStep], TrainStep] = lambda s: s,
+    steps: int = STEPS,
+) -> Any:
     """Trains the stage, or goes on with it; returns parameters as numpy arrays."""
     params = init_params(CONFIG, 0, mesh)
-    step = change(tiny_step(mesh))
-    done = train(folder, "tiny", CONFIG, params, stage_data(), step, checkpoint_every=EVERY)
-    return {name: np.asarray(value) for name, value in done.items()}
+    step = change(tiny_step(mesh, steps))
+    data = stage_data(steps=steps, shards=batch_shards(mesh))
+    done = train(folder, "tiny", CONFIG, params, data, step, checkpoint_every=EVERY)
+    return {name: to_host(value) for name, value in done.items()}
 
 
 def first_losses(mesh: Any, steps: int, **packing: int) -> tuple[list[float], Any]:
@@ -132,6 +143,15 @@ def meshes() -> None:
     print(json.dumps(found))
 
 
+def hosts(folder: Path, kind: Any, file: Path) -> None:
+    with joined(HostsSettings(kind, patience_seconds=10)):
+        mesh = make_mesh(MeshSettings(data=1, fsdp=8))
+        print(json.dumps({"own": own_shards(mesh), "all": batch_shards(mesh)}), flush=True)
+        params = run(folder, mesh, slowed, HOSTS_STEPS)
+        if is_first():
+            np.savez(file, **params)
+
+
 def full(folder: Path) -> None:
     # Without `setup`: what JAX keeps in its cache would be cut off too.
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
@@ -149,5 +169,7 @@ if __name__ == "__main__":
     setup()
     if sys.argv[1] == "run":
         run(Path(sys.argv[2]), make_mesh(MeshSettings(), jax.devices()[:1]), slowed)
+    elif sys.argv[1] == "hosts":
+        hosts(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
     else:
         meshes()
