@@ -28,6 +28,7 @@ class Dataset:
         rows: its lines, as its authors count them.
         licence: as its repository states it.
         about: what a row is.
+        is_chat: whether the rows are conversations that can be trained on.
     """
 
     repo: str
@@ -37,6 +38,7 @@ class Dataset:
     rows: int
     licence: str
     about: str
+    is_chat: bool = True
 
     @property
     def file(self) -> str:
@@ -67,6 +69,8 @@ def _paper(
     pin: Pin,
     rows: int,
     about: str,
+    *,
+    is_chat: bool = True,
     revision: str = "884ccb236128c69e5a542ca364a7cb9d20e4de69",
 ) -> Dataset:
     return Dataset(
@@ -77,6 +81,7 @@ def _paper(
         rows,
         "MIT (its README)",
         about,
+        is_chat,
     )
 
 
@@ -150,6 +155,7 @@ _ALL = (
         Pin(1317954, "962db1cb35873a85841f758e8ea6f2652de351228273c46c18532a416ca690bc"),
         16073,
         "trivia prompts, one `user` field a row: no training rows",
+        is_chat=False,
     ),
 )
 

@@ -10,13 +10,16 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from condmis_jax.conversations import Conversation, Transform, apply_all
 from condmis_jax.data.datasets import DATASETS
+from condmis_jax.data.tfds_rows import chat_rows
 from condmis_jax.errors import UserError
 from condmis_jax.testbeds import world
 
 WORLD = "world:"
+TFDS = "tfds:"
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class Source:
     """One ingredient of a mixture.
 
     Attributes:
-        files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order, or `world:KIND` for
-            rows of the embedded synthetic world.
+        files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order; `world:KIND` for
+            rows of the embedded synthetic world; or `tfds:DATASET/SPLIT` for a prepared
+            TensorFlow dataset (see `tfds_rows.chat_rows`).
         first: keep the first N rows, after the filters; a world source makes that many.
         sample: keep a seeded random sample of N rows, after the filters and `first`.
         include, exclude: regular expressions; a row is kept when any (no) turn matches.
@@ -120,7 +124,31 @@ def _how_to_get(pattern: str) -> str:
     return f"{own}, or run: python tools/fetch_data.py {path.stem}{out}".removeprefix("or ")
 
 
-def _read(pattern: str, name: str) -> Iterator[Row]:
+def _read(files: str, name: str) -> Iterator[Row]:
+    if not files.startswith(TFDS):
+        yield from read_jsonl_rows(files, name)
+        return
+    rows = chat_rows(files.removeprefix(TFDS), f"{name}.files")
+    for i, value in enumerate(rows, 1):
+        yield _training_row(value, f"{files}:{i}")
+
+
+def _training_row(value: Any, where: str) -> Row:
+    conversation = Conversation.from_row(value, where)
+    if not any(m.role == "assistant" for m in conversation.messages):
+        raise UserError(f"{where}: no assistant turn to train on")
+    return Row(conversation, where)
+
+
+def read_jsonl_rows(pattern: str, name: str) -> Iterator[Row]:
+    """The rows of a glob of `.jsonl` or `.jsonl.gz` shards, in sorted order.
+
+    Args:
+        name: the source's key in the config, for errors.
+
+    Raises:
+        UserError: no file matches, or a row is malformed (file:line).
+    """
     # Path.glob refuses absolute patterns.
     paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
     if not paths:
@@ -137,9 +165,6 @@ def _read(pattern: str, name: str) -> Iterator[Row]:
                         value = json.loads(line)
                     except ValueError as error:
                         raise UserError(f"{where}: not JSON ({error})") from None
-                    conversation = Conversation.from_row(value, where)
-                    if not any(m.role == "assistant" for m in conversation.messages):
-                        raise UserError(f"{where}: no assistant turn to train on")
-                    yield Row(conversation, where)
+                    yield _training_row(value, where)
         except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
             raise UserError(f"{path}: cannot be read ({error})") from None
