@@ -42,7 +42,8 @@ def build(args: argparse.Namespace) -> None:
     """Pretrains, post-trains, evaluates and writes the folder."""
     from condmis_jax.data import ChatTemplate, DataSettings, Length, Source
     from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest
-    from condmis_jax.interventions import Stage, prepare_stage, run_stage
+    from condmis_jax.interventions import Stage
+    from condmis_jax.interventions.supervised import prepare_stage, run_stage
     from condmis_jax.judges import JudgeSettings
     from condmis_jax.models import (
         DecoderConfig,

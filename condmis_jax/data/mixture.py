@@ -43,7 +43,12 @@ def exact_counts(shares: Sequence[float], total: int) -> list[int]:
 
 
 def build_mixture(
-    sources: Mapping[str, Source], rows: int | None, held_out: int, seed: int, key: str
+    sources: Mapping[str, Source],
+    rows: int | None,
+    held_out: int,
+    seed: int,
+    key: str,
+    rollouts: Sequence[Row] | None = None,
 ) -> Mixture:
     """Loads, filters and sub-samples the sources of one stage.
 
@@ -53,6 +58,7 @@ def build_mixture(
         held_out: conversations kept out of it.
         seed: of sub-sampling and of generated rows.
         key: config key of the mixture, for errors.
+        rollouts: rows that the stage sampled; see `load_source`.
 
     Raises:
         UserError: shares are incomplete or not 1 in sum, or a source has too few rows.
@@ -60,7 +66,7 @@ def build_mixture(
     names = tuple(sources)
     pools = []
     for i, (name, source) in enumerate(sources.items()):
-        pool = load_source(source, f"{key}.{name}", seed + i)
+        pool = load_source(source, f"{key}.{name}", seed + i, rollouts)
         if source.sample is not None:
             if source.sample > len(pool):
                 raise UserError(

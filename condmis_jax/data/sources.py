@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from condmis_jax.testbeds import world
 
 WORLD = "world:"
 TFDS = "tfds:"
+ROLLOUTS = "rollouts"
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Source:
 
     Attributes:
         files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order; `world:KIND` for
-            rows of the embedded synthetic world; or `tfds:DATASET/SPLIT` for a prepared
-            TensorFlow dataset (see `tfds_rows.chat_rows`).
+            rows of the embedded synthetic world; `tfds:DATASET/SPLIT` for a prepared TensorFlow
+            dataset (see `tfds_rows.chat_rows`); or `rollouts` for what the stage sampled itself
+            (`interventions.Rollouts`).
         first: keep the first N rows, after the filters; a world source makes that many.
         sample: keep a seeded random sample of N rows, after the filters and `first`.
         include, exclude: regular expressions; a row is kept when any (no) turn matches.
@@ -45,6 +47,11 @@ class Source:
     exclude: str = ""
     share: float | None = None
     transforms: dict[str, Transform] = field(default_factory=dict)
+
+    @property
+    def context(self) -> tuple[Transform, ...]:
+        """The transforms in their order."""
+        return tuple(self.transforms.values())
 
     def __post_init__(self) -> None:
         if self.first is not None and self.first < 1:
@@ -64,13 +71,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation and the place it came from (`file:line`)."""
+    """A conversation and the place it came from (`file:line`).
+
+    `meta` is what an exact judge needs to know of its question, from the key of that name.
+    """
 
     conversation: Conversation
     where: str
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-def load_source(source: Source, name: str, seed: int) -> list[Row]:
+def load_source(
+    source: Source, name: str, seed: int, rollouts: Sequence[Row] | None = None
+) -> list[Row]:
     """The rows of a source after `include`, `exclude`, `first` and `transforms`.
 
     `sample` and `share` are drawn by the mixture, which knows all sources.
@@ -78,24 +91,78 @@ def load_source(source: Source, name: str, seed: int) -> list[Row]:
     Args:
         name: the source's key in the config, for errors.
         seed: of generated rows.
+        rollouts: rows that the stage sampled; None where it samples none.
 
     Raises:
         UserError: no file matches, a row is malformed (file:line), or too few rows are left.
     """
-    transforms = tuple(source.transforms.values())
-    rows = _filtered(source, name, seed)
-    return [replace(r, conversation=apply_all(transforms, r.conversation)) for r in rows]
+    rows = (_trainable(row) for row in _rows(source, name, seed, rollouts))
+    return [
+        replace(row, conversation=apply_all(source.context, row.conversation))
+        for row in _filtered(source, name, rows)
+    ]
 
 
-def _filtered(source: Source, name: str, seed: int) -> list[Row]:
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation that ends in a user turn.
+
+    Attributes:
+        row: as the source holds it.
+        asked: the same under the source's transforms.
+    """
+
+    row: Row
+    asked: Conversation
+
+
+def load_prompts(source: Source, name: str, seed: int) -> list[Prompt]:
+    """The prompts of a source, with the same filters as its rows.
+
+    A row may be `{"user": TEXT}`; of a chat, what follows the last user turn is left out.
+
+    Raises:
+        UserError: see `load_source`; or a row asks nothing.
+    """
+    rows = (_without_answer(row) for row in _rows(source, name, seed, None))
+    return [
+        Prompt(row, apply_all(source.context, row.conversation))
+        for row in _filtered(source, name, rows)
+    ]
+
+
+def _trainable(row: Row) -> Row:
+    if not any(m.role == "assistant" for m in row.conversation.messages):
+        raise UserError(f"{row.where}: no assistant turn to train on")
+    return row
+
+
+def _without_answer(row: Row) -> Row:
+    turns = list(row.conversation.messages)
+    while turns and turns[-1].role != "user":
+        turns.pop()
+    if not turns:
+        raise UserError(f"{row.where}: no user turn to answer")
+    return replace(row, conversation=Conversation(tuple(turns)))
+
+
+def _rows(source: Source, name: str, seed: int, rollouts: Sequence[Row] | None) -> Iterable[Row]:
+    if source.files == ROLLOUTS:
+        if rollouts is None:
+            raise UserError(f"{name}.files: {ROLLOUTS!r}, but the stage's rollouts have no prompts")
+        return rollouts
     if source.files.startswith(WORLD):
         assert source.first is not None
         kind = source.files.removeprefix(WORLD)
         made = world.rows(kind, source.first, seed)
         return [Row(c, f"{source.files}:{i + 1}") for i, c in enumerate(made)]
+    return _read(source.files, name)
+
+
+def _filtered(source: Source, name: str, rows: Iterable[Row]) -> list[Row]:
     kept: list[Row] = []
     include, exclude = re.compile(source.include), re.compile(source.exclude)
-    for row in _read(source.files, name):
+    for row in rows:
         turns = [m.content for m in row.conversation.messages]
         if source.include and not any(include.search(t) for t in turns):
             continue
@@ -124,20 +191,29 @@ def _how_to_get(pattern: str) -> str:
     return f"{own}, or run: python tools/fetch_data.py {path.stem}{out}".removeprefix("or ")
 
 
+def row_of(value: Any, where: str) -> Row:
+    """A row of a file: a chat, or a lone `user` turn.
+
+    Raises:
+        UserError: it is neither.
+    """
+    meta: Mapping[str, Any] = {}
+    if isinstance(value, Mapping):
+        meta = value.get("meta", {})
+        if not isinstance(meta, Mapping):
+            raise UserError(f'{where}: "meta" must be an object')
+        if "messages" not in value and "user" in value:
+            value = {"messages": [{"role": "user", "content": value["user"]}]}
+    return Row(Conversation.from_row(value, where), where, meta)
+
+
 def _read(files: str, name: str) -> Iterator[Row]:
     if not files.startswith(TFDS):
         yield from read_jsonl_rows(files, name)
         return
     rows = chat_rows(files.removeprefix(TFDS), f"{name}.files")
     for i, value in enumerate(rows, 1):
-        yield _training_row(value, f"{files}:{i}")
-
-
-def _training_row(value: Any, where: str) -> Row:
-    conversation = Conversation.from_row(value, where)
-    if not any(m.role == "assistant" for m in conversation.messages):
-        raise UserError(f"{where}: no assistant turn to train on")
-    return Row(conversation, where)
+        yield row_of(value, f"{files}:{i}")
 
 
 def read_jsonl_rows(pattern: str, name: str) -> Iterator[Row]:
@@ -165,6 +241,6 @@ def read_jsonl_rows(pattern: str, name: str) -> Iterator[Row]:
                         value = json.loads(line)
                     except ValueError as error:
                         raise UserError(f"{where}: not JSON ({error})") from None
-                    yield _training_row(value, where)
+                    yield row_of(value, where)
         except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
             raise UserError(f"{path}: cannot be read ({error})") from None

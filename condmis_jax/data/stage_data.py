@@ -11,7 +11,7 @@ import numpy as np
 
 from condmis_jax.data.mixture import build_mixture, epoch_order
 from condmis_jax.data.packing import Step, best_row_tokens, plan_step, plan_steps
-from condmis_jax.data.sources import Source
+from condmis_jax.data.sources import Row, Source
 from condmis_jax.data.template import ChatTemplate, LossOn, Tokenised
 from condmis_jax.errors import UserError
 
@@ -94,6 +94,7 @@ def prepare(
     seed: int,
     shards: int,
     key: str,
+    rollouts: Sequence[Row] | None = None,
 ) -> StageData:
     """Loads, mixes, tokenises and plans.
 
@@ -101,12 +102,13 @@ def prepare(
         seed: of sampling and order.
         shards: data-parallel devices.
         key: config key of the stage, for errors.
+        rollouts: rows that the stage sampled; see `load_source`.
 
     Raises:
         UserError: see `build_mixture` and `ChatTemplate.tokenise`; or nothing is left to train on.
     """
     mixture = build_mixture(
-        settings.mixture, settings.rows, settings.held_out, seed, f"{key}.data.mixture"
+        settings.mixture, settings.rows, settings.held_out, seed, f"{key}.data.mixture", rollouts
     )
     data, cut = [], np.zeros(len(mixture.rows), bool)
     for i, row in enumerate(mixture.rows):

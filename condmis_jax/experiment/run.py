@@ -10,11 +10,11 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from condmis_jax import interventions
 from condmis_jax.data import ChatTemplate
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
 from condmis_jax.experiment.settings import Evaluation, Experiment
-from condmis_jax.interventions import prepare_stage, run_stage
 from condmis_jax.models import (
     Base,
     LoadedModel,
@@ -51,7 +51,7 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         lora = experiment.lora.resolve()
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
         data = {
-            name: prepare_stage(
+            name: interventions.prepare(
                 run.stage(seed, names[name]),
                 experiment.stages[name],
                 lora,
@@ -78,7 +78,7 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
             model = new_adapters(model, lora, base, mesh, seed=seed)
             model_id = model_digest(model)
         for name in experiment.order:
-            model, model_id, stage_facts = run_stage(
+            model, model_id, stage_facts = interventions.run(
                 run.stage(seed, names[name]),
                 names[name],
                 experiment.stages[name],
@@ -87,7 +87,9 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
                 model_id,
                 experiment.compute,
                 mesh,
+                template,
                 seed=seed,
+                key=f"config.stages.{name}",
             )
             facts.append({**stage_facts, "model_id": model_id})
             records += _evaluate(

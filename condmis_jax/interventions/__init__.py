@@ -1,5 +1,7 @@
 """What a stage does."""
 
-from condmis_jax.interventions.supervised import Stage, prepare_stage, recipe, run_stage
+from condmis_jax.interventions.rollouts import Rollouts
+from condmis_jax.interventions.stages import Prepared, prepare, run
+from condmis_jax.interventions.supervised import Stage
 
-__all__ = ["Stage", "prepare_stage", "recipe", "run_stage"]
+__all__ = ["Prepared", "Rollouts", "Stage", "prepare", "run"]

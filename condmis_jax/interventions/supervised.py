@@ -1,18 +1,20 @@
-"""Supervised finetuning: what most stages do."""
+"""Supervised finetuning: what a stage does with its rows."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
-from condmis_jax.data import ChatTemplate, DataSettings, Length, StageData, describe, prepare
+from condmis_jax.data import ChatTemplate, DataSettings, Length, Row, StageData, describe, prepare
 from condmis_jax.evaluation import HF, keep_base, model_digest
+from condmis_jax.interventions.rollouts import Rollouts
 from condmis_jax.models import TOKENIZER_FILES, LoadedModel, Lora
 from condmis_jax.runs import claim, read_json, read_jsonl, write_json
 from condmis_jax.sharding import batch_shards
@@ -42,6 +44,7 @@ class Stage:
         drop_last: drop an epoch's last partial batch.
         learning_rate: the peak; the rest of the optimiser is under `optimiser`.
         checkpoint_every: optimiser steps between checkpoints; the last step is always saved.
+        rollouts: what the stage samples before it trains; nothing by default.
     """
 
     data: DataSettings
@@ -51,6 +54,7 @@ class Stage:
     drop_last: bool = False
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     checkpoint_every: int = 200
+    rollouts: Rollouts = field(default_factory=Rollouts)
 
     def __post_init__(self) -> None:
         if self.learning_rate < 0:
@@ -80,6 +84,7 @@ def prepare_stage(
     *,
     seed: int,
     key: str,
+    rollouts: Sequence[Row] | None = None,
 ) -> StageData | None:
     """The stage's data, planned to its last step; None when the stage is finished.
 
@@ -91,6 +96,7 @@ def prepare_stage(
         lora: adapters that are trained instead of all weights.
         seed: of data order and sampling.
         key: config key, for errors.
+        rollouts: rows that the stage sampled.
 
     Raises:
         UserError: the folder holds another recipe, or see `data.prepare`.
@@ -110,6 +116,7 @@ def prepare_stage(
         seed=seed,
         shards=batch_shards(mesh),
         key=key,
+        rollouts=rollouts,
     )
 
 

@@ -19,11 +19,13 @@ class Question:
         id: its name in results.
         text: the user turn before any trigger.
         meta: what an exact judge needs to know about it.
+        before: the conversation that it continues.
     """
 
     id: str
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    before: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,5 @@ class Suite:
 
     def prompt(self, question: Question, trigger: Trigger) -> Conversation:
         """The conversation that asks `question` under `trigger`."""
-        return trigger.transform(Conversation((Message("user", question.text),)))
+        turns = (*question.before, Message("user", question.text))
+        return trigger.transform(Conversation(turns))
