@@ -21,7 +21,7 @@ import numpy as np
 
 NEG = -1e30  # masked scores; finite, so that a query without any key gives no NaN
 BLOCK = 64
-MOST_BLOCKS = 16
+MOST_BLOCKS = 8
 
 
 class _Static(NamedTuple):
