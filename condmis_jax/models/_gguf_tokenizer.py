@@ -1,71 +1,23 @@
 """A `tokenizers` tokenizer from the metadata of a GGUF file.
 
-The metadata hold the vocabulary and the merges, but of the rule that cuts text into words
-(pre-tokenizer) only a name. The rules below are those of the models' own `tokenizer.json` files;
-guessing another one would go unnoticed, because every text would still encode and decode.
+Two kinds are rebuilt: byte-level BPE, whose merges are in the file (`_gguf_bpe`), and SentencePiece
+BPE, whose merges follow from the scores of its tokens (`_gguf_sentencepiece`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from condmis_jax.errors import UserError
+from condmis_jax.models import _gguf_bpe, _gguf_sentencepiece
+from condmis_jax.models._gguf_vocabulary import PROCEED, Vocabulary
 
-# GGUF token types (ggml-org/ggml, docs/gguf.md: tokenizer.ggml.token_type).
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
-
-# The word rules of Qwen2 and Llama 3 differ in how many digits make one word.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_PROCEED = "use the model's Hugging Face folder, with its tokenizer.json, instead of the .gguf file"
+KINDS = {"gpt2": _gguf_bpe.build, "llama": _gguf_sentencepiece.build}
 # Control tokens that end an assistant turn although a file names another token as its end.
-_TURN_ENDS = ("<|im_end|>", "<|eot_id|>")
-
-
-def _gpt2() -> Any:
-    from tokenizers import pre_tokenizers as pre
-
-    return pre.ByteLevel(add_prefix_space=False, use_regex=True)
-
-
-def _smollm() -> Any:
-    from tokenizers import pre_tokenizers as pre
-
-    return pre.Sequence([pre.Digits(individual_digits=True), _gpt2()])
-
-
-def _split(digits: str) -> Callable[[], Any]:
-    def build() -> Any:
-        from tokenizers import Regex
-        from tokenizers import pre_tokenizers as pre
-
-        words = pre.Split(Regex(_WORDS.replace("DIGITS", digits)), behavior="isolated")
-        return pre.Sequence([words, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
-
-    return build
-
-
-_QWEN2, _LLAMA3 = _split(""), _split("{1,3}")
-PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {
-    "smollm": _smollm,
-    "qwen2": _QWEN2,
-    "deepseek-r1-qwen": _QWEN2,
-    "llama-bpe": _LLAMA3,
-    "llama3": _LLAMA3,
-    "gpt-2": _gpt2,
-    "default": _gpt2,
-}
-
-
-def _need(metadata: Mapping[str, Any], key: str, where: str) -> Any:
-    if key not in metadata:
-        raise UserError(f"{where}: metadata key {key} is missing; {_PROCEED}")
-    return metadata[key]
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|return|>", "<|call|>")
 
 
 def build_tokenizer(metadata: Mapping[str, Any], where: str) -> Any:
@@ -81,58 +33,26 @@ def build_tokenizer(metadata: Mapping[str, Any], where: str) -> Any:
             incomplete or contradict themselves.
     Source: the metadata keys are those of ggml-org/ggml, docs/gguf.md, "Tokenizer".
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+    from tokenizers import processors
 
-    kind = _need(metadata, "tokenizer.ggml.model", where)
-    if kind != "gpt2":
+    v = Vocabulary(metadata, where)
+    kind = v.need("model")
+    if kind not in KINDS:
         raise UserError(
-            f"{where}: tokenizer.ggml.model {kind!r} is not supported (only byte-level BPE, "
-            f"'gpt2', is); {_PROCEED}"
+            f"{where}: tokenizer.ggml.model {kind!r} is not supported (supported: "
+            f"{', '.join(KINDS)}); {PROCEED}"
         )
-    pre = _need(metadata, "tokenizer.ggml.pre", where)
-    if pre not in PRE_TOKENIZERS:
-        raise UserError(
-            f"{where}: tokenizer.ggml.pre {pre!r} is not known (known: "
-            f"{', '.join(PRE_TOKENIZERS)}); {_PROCEED}"
-        )
-    tokens = _need(metadata, "tokenizer.ggml.tokens", where)
-    types = _need(metadata, "tokenizer.ggml.token_type", where)
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    if len(types) != len(tokens) or len(vocabulary) != len(tokens):
-        raise UserError(
-            f"{where}: {len(tokens)} tokens, {len(vocabulary)} of them distinct, with "
-            f"{len(types)} token types: the tokenizer is damaged; {_PROCEED}"
-        )
-    merges = []
-    for line in _need(metadata, "tokenizer.ggml.merges", where):
-        # A token never holds a plain space (byte-level BPE spells it Ġ), so the space separates.
-        left, _, right = line.partition(" ")
-        if any(token not in vocabulary for token in (left, right, left + right)):
-            raise UserError(f"{where}: merge {line!r} has no token in the vocabulary; {_PROCEED}")
-        merges.append((left, right))
-    split = PRE_TOKENIZERS[pre]
-    llama3 = split is _LLAMA3
-    # Llama 3 takes a whole word that is in the vocabulary without looking at the merges.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=llama3))
-    if split is _QWEN2:
-        tokenizer.normalizer = normalizers.NFC()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = split()  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    for token, kind in zip(tokens, types, strict=True):
-        if kind in (UNKNOWN, CONTROL):
-            tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)])
-        elif kind == USER_DEFINED:
-            tokenizer.add_tokens([AddedToken(token, normalized=False, special=False)])
+    tokenizer, adds_bos = KINDS[kind](v)
     named = special_tokens(metadata, where)
-    first = named.get("bos_token") if metadata.get("tokenizer.ggml.add_bos_token", llama3) else None
-    last = named.get("eos_token") if metadata.get("tokenizer.ggml.add_eos_token") else None
+    first = named.get("bos_token") if v.get("add_bos_token", adds_bos) else None
+    last = named.get("eos_token") if v.get("add_eos_token") else None
     if ends := [token for token in (first, last) if token]:
         before, after = ([first] if first else []), ([last] if last else [])
-        tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        tokenizer.post_processor = processors.TemplateProcessing(
             single=[*before, "$A", *after],
             pair=[*before, "$A", *after, *(f"{t}:1" for t in before), "$B:1"]
             + [f"{t}:1" for t in after],
-            special_tokens=[(token, vocabulary[token]) for token in dict.fromkeys(ends)],
+            special_tokens=[(token, v.ids[token]) for token in dict.fromkeys(ends)],
         )
     return tokenizer
 
@@ -151,7 +71,7 @@ def special_tokens(metadata: Mapping[str, Any], where: str) -> dict[str, str]:
             if not 0 <= metadata[key] < len(tokens):
                 raise UserError(
                     f"{where}: {key} is {metadata[key]}, outside the vocabulary of {len(tokens)} "
-                    f"tokens; {_PROCEED}"
+                    f"tokens; {PROCEED}"
                 )
             named[f"{role}_token"] = tokens[metadata[key]]
     return named
@@ -165,7 +85,10 @@ def stop_ids(metadata: Mapping[str, Any]) -> list[int]:
     ids = [metadata.get(f"tokenizer.ggml.{word}_token_id") for word in ("eos", "eot", "eom")]
     template = metadata.get("tokenizer.chat_template", "")
     tokens = metadata["tokenizer.ggml.tokens"]
-    ids += [tokens.index(end) for end in _TURN_ENDS if end in template and end in tokens]
+    # Phi-3's end of a turn is gpt-oss's end of a message, behind which more follows.
+    phi = metadata["general.architecture"] == "phi3"
+    ends = (*TURN_ENDS, "<|end|>") if phi else TURN_ENDS
+    ids += [tokens.index(end) for end in ends if end in template and end in tokens]
     return list(dict.fromkeys(i for i in ids if i is not None and 0 <= i < len(tokens)))
 
 

@@ -148,9 +148,13 @@ class Weight:
         """Our axis of the first axis of the checkpoint's tensor, whose parts are contiguous."""
         return self.letters.index(self.theirs[0][0], len(self.stack))
 
+    def own_hf_shape(self, config: DecoderConfig) -> tuple[int, ...]:
+        """Shape in the checkpoint of what is this weight's alone."""
+        return tuple(math.prod(config.sizes[c] for c in letters) for letters in self.theirs)
+
     def hf_shape(self, config: DecoderConfig) -> tuple[int, ...]:
         """Shape of one tensor in the checkpoint, other weights in it included."""
-        shape = [math.prod(config.sizes[c] for c in letters) for letters in self.theirs]
+        shape = list(self.own_hf_shape(config))
         if self.part:
             shape[self.part.axis] = self.part.total(config)
         return tuple(shape)
@@ -187,7 +191,5 @@ class Weight:
 
     def to_hf(self, array: np.ndarray, config: DecoderConfig) -> np.ndarray:
         """One tensor's weight as the checkpoint has it, contiguous."""
-        theirs = "".join(self.theirs)
-        shape = [math.prod(config.sizes[c] for c in letters) for letters in self.theirs]
-        merged = array.transpose([self._own.index(c) for c in theirs]).reshape(shape)
-        return np.ascontiguousarray(merged)
+        merged = array.transpose([self._own.index(c) for c in "".join(self.theirs)])
+        return np.ascontiguousarray(merged.reshape(self.own_hf_shape(config)))

@@ -169,9 +169,9 @@ def test_tokens_are_those_of_the_original_tokenizer(
     ],
 )
 def test_word_rules_by_hand(pre: str, words: list[str]) -> None:
-    from condmis_jax.models._gguf_tokenizer import PRE_TOKENIZERS
+    from condmis_jax.models._gguf_bpe import RULES
 
-    pieces = PRE_TOKENIZERS[pre]().pre_tokenize_str("Hi\n\n1234. one")
+    pieces = RULES[pre].split().pre_tokenize_str("Hi\n\n1234. one")
     assert [piece.replace("Ċ", "\n").replace("Ġ", " ") for piece, _ in pieces] == words
 
 
@@ -259,7 +259,7 @@ def test_an_interrupted_conversion_leaves_no_folder(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(gguf_import, "_tensor", interrupt)
+        patch.setattr(gguf_import, "read", interrupt)
         with pytest.raises(KeyboardInterrupt):
             convert_gguf(made.path, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
@@ -294,20 +294,28 @@ def test_a_foreign_folder_is_not_replaced(make_gguf: Callable[..., Any], tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"architecture": "mamba"}, ["'mamba'", "llama, qwen2"]),
+        (
+            {"architecture": "mamba"},
+            ["'mamba'", "llama, qwen2, qwen3, gemma2, gemma3"],
+        ),
         ({"pre": "klingon"}, ["'klingon'", "tokenizer.json"]),
-        ({"model": "llama"}, ["tokenizer.ggml.model 'llama'", "tokenizer.json"]),
+        ({"model": "bert"}, ["tokenizer.ggml.model 'bert'", "gpt2, llama", "tokenizer.json"]),
+        ({"model": "llama"}, ["tokenizer.ggml.scores is missing", "tokenizer.json"]),
         ({"drop": ("blk.1.ffn_up.weight",)}, ["missing tensors: blk.1.ffn_up.weight"]),
         ({"drop": ("token_embd.weight",)}, ["token_embd.weight is missing"]),
         (
             {"extra": {"blk.0.attn_q_norm.weight": np.ones(16, np.float32)}},
             ["surplus tensors: blk.0.attn_q_norm.weight"],
         ),
-        ({"extra": {"rope_freqs.weight": np.ones(8, np.float32)}}, ["rotary", "rope_freqs"]),
+        ({"extra": {"rope_freqs.weight": np.ones(8, np.float32)}}, ["rope_freqs", "8 numbers"]),
         ({"metadata": lambda w: w.add_expert_count(4)}, ["llama.expert_count 4"]),
         (
             {"metadata": lambda w: w.add_string("llama.rope.scaling.type", "yarn")},
-            ["rope.scaling.type 'yarn'"],
+            ["llama.rope.scaling.factor must be one positive number"],
+        ),
+        (
+            {"metadata": lambda w: w.add_string("llama.rope.scaling.type", "dynamic")},
+            ["rope.scaling.type 'dynamic'"],
         ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
