@@ -17,8 +17,10 @@ from tiny_families import (
     load_torch,
     random_tokens,
     rows,
+    run,
     torch_logits,
     torch_model,
+    worst,
 )
 
 from condmis_jax.errors import UserError
@@ -27,7 +29,6 @@ from condmis_jax.models import (
     Lora,
     init_params,
     load_params,
-    logits,
     save_folder,
     weight_table,
 )
@@ -37,7 +38,6 @@ from condmis_jax.sampling import Request, Sampler, SamplingSettings
 from condmis_jax.training import ComputeSettings, batch_loss
 
 Table = dict[str, dict[str, str]]
-run = jax.jit(logits, static_argnums=0)
 
 
 @dataclass
@@ -58,19 +58,6 @@ def case(request: Any, mesh: Any, tmp_path_factory: pytest.TempPathFactory) -> C
     model.save_pretrained(folder)
     config = DecoderConfig.from_folder(folder)
     return Case(request.param, model, folder, config, load_params(folder, config, mesh))
-
-
-def worst(config: DecoderConfig, params: Any, model: Any) -> float:
-    """Largest difference of a logit from torch's, each conversation alone there, packed here."""
-    batch, places = rows()
-    ours = np.asarray(run(config, params, **batch))
-    assert np.isfinite(ours).all()
-    differences = []
-    for row, start, n in places:
-        theirs = torch_logits(model, batch["tokens"][row : row + 1, start : start + n])
-        assert theirs.std() > 0.5
-        differences.append(np.abs(ours[row, start : start + n] - theirs[0]).max())
-    return float(max(differences))
 
 
 def test_reads_what_transformers_writes(case: Case, models_table: Table) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
+from condmis_jax.models import DecoderConfig, logits
+
 T = 150
+run = jax.jit(logits, static_argnums=0)
 
 SIZES: dict[str, Any] = {
     "vocab_size": 131,
@@ -129,12 +133,12 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def torch_model(case: str) -> Any:
-    """The random model of a case."""
+def torch_model(case: str, **changes: Any) -> Any:
+    """The random model of a case, some settings of it changed."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    options = dict(CASES[case])
+    options = CASES[case] | changes
     theta = options.pop("rope_theta", 10_000.0)
     options.setdefault("rope_parameters", {"rope_type": "default", "rope_theta": theta})
     config = AutoConfig.for_model(**{**SIZES, **options})
@@ -185,3 +189,16 @@ def rows() -> tuple[dict[str, np.ndarray], list[tuple[int, int, int]]]:
         batch["positions"][row, start : start + n] = np.arange(n)
         batch["segments"][row, start : start + n] = segment
     return batch, places
+
+
+def worst(config: DecoderConfig, params: Any, model: Any) -> float:
+    """Largest difference of a logit from torch's, each conversation alone there, packed here."""
+    batch, places = rows()
+    ours = np.asarray(run(config, params, **batch))
+    assert np.isfinite(ours).all()
+    differences = []
+    for row, start, n in places:
+        theirs = torch_logits(model, batch["tokens"][row : row + 1, start : start + n])
+        assert theirs.std() > 0.5
+        differences.append(np.abs(ours[row, start : start + n] - theirs[0]).max())
+    return float(max(differences))
