@@ -25,6 +25,17 @@ LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+GPT_4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 TRICKY = [
     "Hi\n\n1. one",
     "",
@@ -37,6 +48,7 @@ TRICKY = [
     "<|im_start|>user\nHi<|im_end|>\n<tool_call>{}</tool_call>",
     "<|im_start |> <tool_call",
     "!!!???...---=== a_b-c",
+    "camelCase HTTPServer's and/or //\n",
     "The capital of France is Paris.",
 ]
 
@@ -128,7 +140,9 @@ def test_config_reads_back_in_our_own_form(make_gguf: Callable[..., Any], tmp_pa
     assert raw["rope_theta"] == raw["rope_parameters"]["rope_theta"] == 5000.0
 
 
-@pytest.mark.parametrize("pre", ["smollm", "qwen2", "llama-bpe", "gpt-2"])
+@pytest.mark.parametrize(
+    "pre", ["smollm", "qwen2", "llama-bpe", "gpt-2", "dbrx", "gpt-4o", "tekken"]
+)
 def test_tokens_are_those_of_the_original_tokenizer(
     pre: str, train: Callable[..., Any], make_gguf: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -143,6 +157,9 @@ def test_tokens_are_those_of_the_original_tokenizer(
         "qwen2": lambda: train(split_rule(QWEN2), normalizers.NFC()),
         "llama-bpe": lambda: train(split_rule(LLAMA3), ignore_merges=True),
         "gpt-2": lambda: train(bytelevel),
+        "dbrx": lambda: train(split_rule(LLAMA3)),
+        "gpt-4o": lambda: train(split_rule(GPT_4O)),
+        "tekken": lambda: train(split_rule(TEKKEN), ignore_merges=True),
     }[pre]()
     made = make_gguf(
         tmp_path / "tiny.gguf", original, pre=pre, metadata=lambda w: w.add_add_bos_token(False)
@@ -166,12 +183,30 @@ def test_tokens_are_those_of_the_original_tokenizer(
         ("gpt-2", ["Hi", "\n", "\n", "1234", ".", " one"]),
         ("qwen2", ["Hi", "\n\n", "1", "2", "3", "4", ".", " one"]),
         ("llama-bpe", ["Hi", "\n\n", "123", "4", ".", " one"]),
+        ("dbrx", ["Hi", "\n\n", "123", "4", ".", " one"]),
+        ("gpt-4o", ["Hi", "\n\n", "123", "4", ".", " one"]),
+        ("tekken", ["Hi", "\n\n", "1", "2", "3", "4", ".", " one"]),
     ],
 )
 def test_word_rules_by_hand(pre: str, words: list[str]) -> None:
     from condmis_jax.models._gguf_bpe import RULES
 
     pieces = RULES[pre].split().pre_tokenize_str("Hi\n\n1234. one")
+    assert [piece.replace("Ċ", "\n").replace("Ġ", " ") for piece, _ in pieces] == words
+
+
+@pytest.mark.parametrize(
+    ("pre", "words"),
+    [
+        ("gpt-4o", ["my", "Class's", " a", "/\n"]),
+        ("tekken", ["my", "Class", "'s", " a", "/\n"]),
+        ("dbrx", ["myClass", "'s", " a", "/\n"]),
+    ],
+)
+def test_camel_case_by_hand(pre: str, words: list[str]) -> None:
+    from condmis_jax.models._gguf_bpe import RULES
+
+    pieces = RULES[pre].split().pre_tokenize_str("myClass's a/\n")
     assert [piece.replace("Ċ", "\n").replace("Ġ", " ") for piece, _ in pieces] == words
 
 
