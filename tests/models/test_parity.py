@@ -273,10 +273,6 @@ def greedy(model: Any, prompt: Sequence[int]) -> list[int]:
     return made[0, len(prompt) :].tolist()
 
 
-ONE_A_FAMILY = [name for name in CASES if "-" not in name] + ["qwen2-untied", "llama-biases"]
-
-
-@pytest.mark.parametrize("case", ONE_A_FAMILY, indirect=True)
 def test_adapters_merged_and_through_peft(
     case: Case, mesh: Any, tmp_path: Path, models_table: Table
 ) -> None:
