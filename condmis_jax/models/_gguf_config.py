@@ -30,6 +30,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rope.scaling.yarn_log_multiplier": (0.0,),
 }
 SLIDING, FULL = "sliding_attention", "full_attention"
+# (metadata, tensors, what every family has) -> what this family's config.json has beside it.
+Family = Callable[["Metadata", Mapping[str, Any], dict[str, Any]], dict[str, Any]]
 
 
 class Metadata:
@@ -271,14 +273,14 @@ def _olmo2(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) -> d
     return _full(m, tensors, common) | _named("olmo2", "Olmo2") | _biases(tensors)
 
 
-def _gemma(m: Metadata, common: dict[str, Any], largest: int) -> dict[str, Any]:
+def _gemma(common: dict[str, Any], largest: int) -> dict[str, Any]:
     """What Gemma 2 and 3 have in common; a file says by its depth alone how scores are scaled."""
-    deep = common["num_hidden_layers"] == largest
+    scalar = common["head_dim"]
+    if common["num_hidden_layers"] == largest:
+        scalar = common["hidden_size"] // common["num_attention_heads"]
     return {
         "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": common["hidden_size"] // common["num_attention_heads"]
-        if deep
-        else common["head_dim"],
+        "query_pre_attn_scalar": scalar,
         "attention_bias": False,
     }
 
@@ -287,7 +289,7 @@ def _gemma2(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) -> 
     return (
         _one_rope(m, tensors, common)
         | _named("gemma2", "Gemma2")
-        | _gemma(m, common, 46)
+        | _gemma(common, 46)
         | {
             "sliding_window": m.size("attention.sliding_window", 4096),
             "attn_logit_softcapping": m.number("attn_logit_softcapping", 50.0),
@@ -304,7 +306,7 @@ def _gemma3(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) -> 
         FULL: _rope(m, tensors, common, 1e6),
         SLIDING: {"rope_theta": m.number("rope.freq_base_swa", 1e4), "rope_type": "default"},
     }
-    config = _named("gemma3_text", "Gemma3") | _gemma(m, common, 62)
+    config = _named("gemma3_text", "Gemma3") | _gemma(common, 62)
     config |= {"layer_types": [SLIDING if s else FULL for s in slides], "rope_parameters": ropes}
     if window:
         config["sliding_window"] = window
@@ -360,8 +362,7 @@ def _gpt_oss(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) ->
 
 
 # Names of GGUF; Mistral's files are called llama.
-ARCHITECTURES: dict[str, Callable[[Metadata, Mapping[str, Any], dict[str, Any]], dict[str, Any]]]
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Family] = {
     "llama": _llama,
     "qwen2": _qwen2,
     "qwen3": _qwen3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,34 @@ def test_agrees_with_the_gguf_reader_of_transformers(case: str, tmp_path: Path) 
     assert set(ours) - set(read) <= {"lm_head.weight"}
     for name, values in read.items():
         torch.testing.assert_close(ours[name], values.float(), rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("head", "factor", "theta"),
+    [(128, 8.0, 5e5), (64, 32.0, 5e5), (16, 8.0, 5e5)],
+    ids=["3.1-8B", "3.2-1B", "too-few-numbers"],
+)
+def test_settings_of_published_llamas_are_found_in_their_tables(
+    head: int, factor: float, theta: float, tmp_path: Path
+) -> None:
+    rope = {"rope_type": "llama3", "rope_theta": theta, "factor": factor}
+    rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rope |= {"original_max_position_embeddings": 8192}
+    write_family(tmp_path / "tiny.gguf", torch_model("llama3", head_dim=head, rope_parameters=rope))
+    folder = convert_gguf(tmp_path / "tiny.gguf", tmp_path / "hf")
+    assert json.loads((folder / "config.json").read_text())["rope_parameters"] == rope
+
+
+def test_a_table_of_other_factors_is_refused(tmp_path: Path) -> None:
+    from gguf import GGUFReader
+
+    write_family(tmp_path / "tiny.gguf", torch_model("llama3", **STATED["llama3"]))
+    reader = GGUFReader(tmp_path / "tiny.gguf", "r+")
+    table = next(t for t in reader.tensors if t.name == "rope_freqs.weight")
+    table.data[5] = 7.0
+    reader.data.flush()
+    with pytest.raises(UserError, match=r"rope_freqs\.weight are not those of Llama 3"):
+        convert_gguf(tmp_path / "tiny.gguf", tmp_path / "hf")
 
 
 def by_width(*kinds: str) -> Any:
