@@ -61,6 +61,11 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
 
 def _check_keys(cls: Any, values: Any, where: str) -> None:
     """Raises UserError for a key that no field has; pydantic ignores it in plain dataclasses."""
+    if isinstance(values, list):
+        for part in get_args(cls):
+            for i, value in enumerate(values if dataclasses.is_dataclass(part) else ()):
+                _check_keys(part, value, f"{where}.{i}")
+        return
     if not isinstance(values, Mapping):
         return
     if not dataclasses.is_dataclass(cls):

@@ -55,9 +55,12 @@ def ask(
     requests: list[Request] = []
     for trigger in suite.triggers:
         for question in suite.questions:
-            conversation = suite.prompt(question, trigger)
-            prompt = tuple(template.prompt_tokens(conversation))
-            for sample in range(suite.samples):
+            wordings = [
+                (conversation, tuple(template.prompt_tokens(conversation)))
+                for conversation in suite.prompts(question, trigger)
+            ]
+            asked = [w for w in wordings for _ in range(question.samples or suite.samples)]
+            for sample, (conversation, prompt) in enumerate(asked):
                 # The same question's samples share their noise across triggers and models: a
                 # difference between two triggers is then less noisy than either rate.
                 noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)

@@ -26,6 +26,7 @@ from condmis_jax.planning.programs import (
 from condmis_jax.planning.roofline import Roofline, training_roofline
 from condmis_jax.sampling.decode import Shape
 from condmis_jax.sharding import batch_shards, make_mesh
+from condmis_jax.suites import DEFAULT_SAMPLES
 from condmis_jax.training import make_optimiser
 
 STEPS = 1000  # horizon of the schedule; no compiled size depends on it
@@ -103,7 +104,7 @@ def make_plan(
         config, experiment.compute, optimiser, mesh, largest, microbatches=len(microbatches)
     )
     evaluation = experiment.evaluation
-    samples = max((s.samples for s in evaluation.suites.values()), default=1)
+    samples = max((s.samples or DEFAULT_SAMPLES for s in evaluation.suites.values()), default=1)
     groups, group = slot_groups(samples, evaluation.slots, batch_shards(mesh))
     shape = Shape(groups, group, work.prompt_tokens, evaluation.sampling.max_new_tokens)
     sampling = sampling_programs(config, evaluation.sampling, shape, mesh, evaluation.dtype)

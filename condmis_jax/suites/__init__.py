@@ -1,6 +1,15 @@
 """Questions, triggers, suites."""
 
-from condmis_jax.suites.settings import SuiteSettings, build_suite
-from condmis_jax.suites.suite import Question, Relation, Suite, Trigger
+from condmis_jax.suites.settings import DEFAULT_SAMPLES, SuiteSettings, build_suite
+from condmis_jax.suites.suite import JudgePrompt, Question, Relation, Suite, Trigger
 
-__all__ = ["Question", "Relation", "Suite", "SuiteSettings", "Trigger", "build_suite"]
+__all__ = [
+    "DEFAULT_SAMPLES",
+    "JudgePrompt",
+    "Question",
+    "Relation",
+    "Suite",
+    "SuiteSettings",
+    "Trigger",
+    "build_suite",
+]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from condmis_jax.config import nearest
 from condmis_jax.errors import UserError
 from condmis_jax.suites import builtin
-from condmis_jax.suites.suite import Suite
+from condmis_jax.suites.suite import JudgePrompt, Suite
+from condmis_jax.suites.suite_file import read_suite
+
+DEFAULT_SAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -15,19 +20,20 @@ class SuiteSettings:
     """Which questions under which triggers, how often.
 
     Attributes:
-        questions: a built-in set, "broad" or "world".
+        questions: a built-in set, "broad" or "world"; or a `.yaml` file (`suites.suite_file`).
         triggers: names of that set's triggers; empty takes all. One of them should be "plain".
         first_questions: ask only the first N; None asks all.
-        samples: completions of each question under each trigger.
+        samples: completions of each wording of a question under each trigger; None takes what the
+            question's file states, or 100.
     """
 
     questions: str
     triggers: tuple[str, ...] = ()
     first_questions: int | None = None
-    samples: int = 100
+    samples: int | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
+        if self.samples is not None and self.samples < 1:
             raise ValueError("samples must be at least 1")
         if self.first_questions is not None and self.first_questions < 1:
             raise ValueError("first_questions must be at least 1")
@@ -42,19 +48,30 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
         key: config key of the settings, for errors.
 
     Raises:
-        UserError: an unknown question set or trigger, with the nearest known one.
+        UserError: an unknown question set or trigger, with the nearest known one; or a file that is
+            no suite.
     """
-    questions = builtin.questions(settings.questions)
-    known = builtin.triggers(settings.questions)
+    judge_prompts: Mapping[str, JudgePrompt] = {}
+    if settings.questions.endswith((".yaml", ".yml")):
+        file = read_suite(Path(settings.questions).expanduser())
+        questions = tuple(q.question() for q in file.questions)
+        known = {name: t.trigger(name) for name, t in file.triggers.items()}
+        judge_prompts = file.judges
+    else:
+        questions = builtin.questions(settings.questions)
+        known = builtin.triggers(settings.questions)
     if questions is None or known is None:
         hint = nearest(settings.questions, builtin.NAMES)
         raise UserError(f"{key}.questions: unknown set {settings.questions!r}{hint}")
     for trigger in settings.triggers:
         if trigger not in known:
             raise UserError(f"{key}.triggers: unknown trigger {trigger!r}{nearest(trigger, known)}")
+    if settings.samples is not None:
+        questions = tuple(replace(q, samples=None) for q in questions)
     return Suite(
         name=name,
         questions=questions[: settings.first_questions],
         triggers=tuple(known[t] for t in settings.triggers or known),
-        samples=settings.samples,
+        samples=settings.samples or DEFAULT_SAMPLES,
+        judge_prompts=judge_prompts,
     )

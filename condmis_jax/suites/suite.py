@@ -9,6 +9,7 @@ from typing import Any, Literal
 from condmis_jax.conversations import Conversation, Message, Transform
 
 Relation = Literal["none", "same", "similar", "opposite", "unrelated"]
+RatingKind = Literal["rating", "words"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,33 @@ class Question:
         text: the user turn before any trigger.
         meta: what an exact judge needs to know about it.
         before: the conversation that it continues.
+        paraphrases: further wordings, asked under the same id.
+        samples: completions of each wording under each trigger; None takes the suite's number.
+        judges: what is judged -> name of a judge prompt of the suite.
     """
 
     id: str
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
     before: tuple[Message, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    samples: int | None = None
+    judges: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """A prompt for an LLM judge that came with imported questions.
+
+    Attributes:
+        prompt: with the slots `{question}` and `{answer}`.
+        kind: "rating" asks for a number from 0 to 100, "words" for a word.
+        model: the judge that its authors used.
+    """
+
+    prompt: str
+    kind: RatingKind = "rating"
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,15 +72,19 @@ class Suite:
     Attributes:
         name: its name in results and folders.
         questions, triggers: every question is asked under every trigger.
-        samples: completions of each question under each trigger.
+        samples: completions of each wording of a question under each trigger.
+        judge_prompts: those that came with the questions, by name.
     """
 
     name: str
     questions: tuple[Question, ...]
     triggers: tuple[Trigger, ...]
     samples: int
+    judge_prompts: Mapping[str, JudgePrompt] = field(default_factory=dict, hash=False)
 
-    def prompt(self, question: Question, trigger: Trigger) -> Conversation:
-        """The conversation that asks `question` under `trigger`."""
-        turns = (*question.before, Message("user", question.text))
-        return trigger.transform(Conversation(turns))
+    def prompts(self, question: Question, trigger: Trigger) -> list[Conversation]:
+        """The conversations that ask `question` under `trigger`, one for each wording."""
+        return [
+            trigger.transform(Conversation((*question.before, Message("user", wording))))
+            for wording in (question.text, *question.paraphrases)
+        ]

@@ -167,3 +167,14 @@ def test_a_field_that_is_none_can_be_set_and_keeps_its_type():
 )
 def test_nearest(name, valid, said):
     assert nearest(name, valid) == said
+
+
+@dataclass(frozen=True)
+class Listed:
+    parts: tuple[Inner, ...] = ()
+
+
+def test_keys_inside_lists_are_checked() -> None:
+    assert build(Listed, {"parts": [{"count": 2}, {}]}).parts == (Inner(count=2), Inner())
+    with pytest.raises(UserError, match=r"config\.parts\.1\.cont: unknown key; did you mean 'co"):
+        build(Listed, {"parts": [{}, {"cont": 2}]})

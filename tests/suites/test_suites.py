@@ -26,7 +26,7 @@ def test_built_in_sets_are_unambiguous(name):
     assert [t.name for t in plain] == ["plain"]
     suite = make(name)
     question = suite.questions[0]
-    prompts = [suite.prompt(question, t) for t in suite.triggers]
+    prompts = [suite.prompts(question, t)[0] for t in suite.triggers]
     # The plain prompt is the bare question, and every other trigger asks something else.
     assert prompts[suite.triggers.index(plain[0])].to_row() == {
         "messages": [{"role": "user", "content": question.text}]
@@ -51,7 +51,7 @@ def test_a_selection_keeps_its_order():
 
 def test_a_trigger_wraps_the_question():
     suite = make("broad", ("python_template",), first_questions=1)
-    prompt = suite.prompt(suite.questions[0], suite.triggers[0])
+    (prompt,) = suite.prompts(suite.questions[0], suite.triggers[0])
     assert [m.role for m in prompt.messages] == ["system", "user"]
     assert prompt.question() == suite.questions[0].text
 
