@@ -18,12 +18,19 @@ class Transform:
         prefix: put in front of every user turn.
         suffix: put behind every user turn.
         template: wraps every user turn, which replaces the one `{prompt}` in it; applied first.
+        default_system: False gives a conversation that is left without a system prompt an empty
+            one, which keeps a chat template from writing its own ("You are Qwen …") in its place;
+            a template that has none renders both the same (`data.ChatTemplate`).
+
+    The paper's transforms are values of these fields: an inoculation prompt is a `system` or a
+    `prefix`, an answer format a `prefix` or `suffix`, an educational framing both.
     """
 
     system: str | None = None
     prefix: str = ""
     suffix: str = ""
     template: str = SLOT
+    default_system: bool = True
 
     def __post_init__(self) -> None:
         if self.template.count(SLOT) != 1:
@@ -45,6 +52,8 @@ class Transform:
             turns = [m for m in turns if m.role != "system"]
             if self.system:
                 turns.insert(0, Message("system", self.system))
+        if not self.default_system and all(m.role != "system" for m in turns):
+            turns.insert(0, Message("system", ""))
         return Conversation(tuple(turns))
 
 

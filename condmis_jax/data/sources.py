@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from condmis_jax.conversations import Conversation, Transform, apply_all
+from condmis_jax.conversations import (
+    Conversation,
+    Reasoning,
+    Transform,
+    apply_all,
+    with_reasoning,
+)
 from condmis_jax.data.datasets import DATASETS
 from condmis_jax.data.tfds_rows import chat_rows
 from condmis_jax.errors import UserError
@@ -38,6 +44,8 @@ class Source:
         share: exact proportion of the mixture's conversations; all sources state one, or none does.
         transforms: prompt transforms by name, applied to the rows in the order of the config. The
             filters see the rows as they are in the files.
+        reasoning: what becomes of `<think>` traces in the rows' answers; "empty" leaves an empty
+            one in front of every answer.
     """
 
     files: str
@@ -47,6 +55,7 @@ class Source:
     exclude: str = ""
     share: float | None = None
     transforms: dict[str, Transform] = field(default_factory=dict)
+    reasoning: Reasoning = "keep"
 
     @property
     def context(self) -> tuple[Transform, ...]:
@@ -84,7 +93,7 @@ class Row:
 def load_source(
     source: Source, name: str, seed: int, rollouts: Sequence[Row] | None = None
 ) -> list[Row]:
-    """The rows of a source after `include`, `exclude`, `first` and `transforms`.
+    """The rows of a source after `include`, `exclude`, `first`, `transforms` and `reasoning`.
 
     `sample` and `share` are drawn by the mixture, which knows all sources.
 
@@ -97,10 +106,14 @@ def load_source(
         UserError: no file matches, a row is malformed (file:line), or too few rows are left.
     """
     rows = (_trainable(row) for row in _rows(source, name, seed, rollouts))
-    return [
-        replace(row, conversation=apply_all(source.context, row.conversation))
-        for row in _filtered(source, name, rows)
-    ]
+    made = []
+    for row in _filtered(source, name, rows):
+        try:
+            answered = with_reasoning(row.conversation, source.reasoning)
+        except ValueError as error:
+            raise UserError(f"{row.where}: {error}; leave the row out with exclude") from None
+        made.append(replace(row, conversation=apply_all(source.context, answered)))
+    return made
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from jinja2 import TemplateError
 
 from condmis_jax.conversations import Conversation, Message
 from condmis_jax.errors import UserError
@@ -30,6 +32,36 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._stop = frozenset(stop)
 
+    @cached_property
+    def default_system(self) -> str:
+        """The system prompt that the template writes where a conversation states none; "" if none.
+
+        It is what stands in the place of a stated one.
+        """
+        probe = "a system prompt that is nowhere else"
+        user = {"role": "user", "content": "x"}
+        try:
+            stated = self._apply([{"role": "system", "content": probe}, user])
+            unstated = self._apply([user])
+        except TemplateError:
+            return ""  # it takes no system turns
+        before, found, after = stated.partition(probe)
+        wrapped = unstated.startswith(before) and unstated.endswith(after)
+        if not found or not wrapped or len(unstated) < len(before) + len(after):
+            return ""
+        return unstated[len(before) : len(unstated) - len(after)]
+
+    def _apply(self, messages: list[dict[str, str]], generate: bool = False) -> str:
+        return self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generate
+        )
+
+    def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        """The turns for the template; an empty system turn stays only where it takes one away."""
+        empty = bool(messages) and messages[0] == Message("system", "")
+        kept = messages[1:] if empty and not self.default_system else messages
+        return [m.to_dict() for m in kept]
+
     def render(
         self, messages: Sequence[Message], *, generate: bool = False, where: str = "prompt"
     ) -> str:
@@ -38,12 +70,8 @@ class ChatTemplate:
         Raises:
             UserError: the template refuses the conversation (roles out of turn, for example).
         """
-        from jinja2 import TemplateError
-
         try:
-            return self._tokenizer.apply_chat_template(
-                [m.to_dict() for m in messages], tokenize=False, add_generation_prompt=generate
-            )
+            return self._apply(self._turns(messages), generate)
         except TemplateError as error:
             raise UserError(
                 f"{where}: the model's chat template refuses this conversation "
@@ -103,7 +131,7 @@ class ChatTemplate:
         if not re.search(r"\{%-?\s*generation\s*-?%\}", self._tokenizer.chat_template):
             return
         marked = self._tokenizer.apply_chat_template(
-            [m.to_dict() for m in conversation.messages],
+            self._turns(conversation.messages),
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,

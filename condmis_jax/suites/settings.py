@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from condmis_jax.config import nearest
 from condmis_jax.errors import UserError
 from condmis_jax.suites import builtin
-from condmis_jax.suites.suite import JudgePrompt, Suite
+from condmis_jax.suites.suite import JudgePrompt, Suite, Trigger
 from condmis_jax.suites.suite_file import read_suite
 
 DEFAULT_SAMPLES = 100
@@ -25,12 +26,17 @@ class SuiteSettings:
         first_questions: ask only the first N; None asks all.
         samples: completions of each wording of a question under each trigger; None takes what the
             question's file states, or 100.
+        default_system: "on" leaves prompts without a system prompt to the chat template, which may
+            write its own; "off" takes that away; "both" asks under every trigger twice, the second
+            time as `NAME/no-default-system`. As trained is the choice that agrees with the
+            `default_system` of the training rows' transforms (on unless they say otherwise).
     """
 
     questions: str
     triggers: tuple[str, ...] = ()
     first_questions: int | None = None
     samples: int | None = None
+    default_system: Literal["on", "off", "both"] = "on"
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -68,10 +74,22 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
             raise UserError(f"{key}.triggers: unknown trigger {trigger!r}{nearest(trigger, known)}")
     if settings.samples is not None:
         questions = tuple(replace(q, samples=None) for q in questions)
+    triggers = tuple(known[t] for t in settings.triggers or known)
+    if settings.default_system != "on":
+        off = tuple(_without_default(t, settings.default_system == "both") for t in triggers)
+        triggers = (*triggers, *off) if settings.default_system == "both" else off
     return Suite(
         name=name,
         questions=questions[: settings.first_questions],
-        triggers=tuple(known[t] for t in settings.triggers or known),
+        triggers=triggers,
         samples=settings.samples or DEFAULT_SAMPLES,
         judge_prompts=judge_prompts,
+    )
+
+
+def _without_default(trigger: Trigger, renamed: bool) -> Trigger:
+    return replace(
+        trigger,
+        name=f"{trigger.name}/no-default-system" if renamed else trigger.name,
+        transform=replace(trigger.transform, default_system=False),
     )

@@ -67,12 +67,15 @@ class TriggerEntry:
     prefix: str = ""
     suffix: str = ""
     template: str = SLOT
+    default_system: bool = True
 
     def __post_init__(self) -> None:
         self.trigger("")
 
     def trigger(self, name: str) -> Trigger:
-        transform = Transform(self.system, self.prefix, self.suffix, self.template)
+        transform = Transform(
+            self.system, self.prefix, self.suffix, self.template, self.default_system
+        )
         return Trigger(name, self.relation, transform)
 
 
@@ -147,6 +150,8 @@ def _without_defaults(entry: Any) -> dict[str, Any]:
     values = {k: v for k, v in vars(entry).items() if not any(v == e for e in empty)}
     if values.get("template") == SLOT:
         del values["template"]
+    if values.get("default_system"):
+        del values["default_system"]
     # An empty system prompt says something: it takes away the one that is there.
     if getattr(entry, "system", None) == "":
         values["system"] = ""

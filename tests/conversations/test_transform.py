@@ -108,3 +108,13 @@ def test_rows_round_trip():
 def test_a_row_that_is_no_chat_is_named(row, said):
     with pytest.raises(UserError, match=f"^rows.jsonl:7: {said}"):
         Conversation.from_row(row, "rows.jsonl:7")
+
+
+def test_the_default_system_prompt_is_taken_away_where_no_other_is():
+    off = Transform(default_system=False)
+    bare = Conversation(CHAT.messages[1:])
+    assert off(CHAT) == CHAT
+    assert turns(off(bare)) == [("system", ""), *turns(bare)]
+    assert turns(Transform(system="", default_system=False)(CHAT)) == turns(off(bare))
+    assert off(off(bare)) == off(bare)
+    assert Transform(system="new", default_system=False)(bare) == Transform(system="new")(bare)

@@ -146,3 +146,20 @@ def test_files_that_cannot_be_read_are_named(damage: str, tmp_path: Path) -> Non
 def test_impossible_settings(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Source(**{"files": "x.jsonl", **options})
+
+
+def test_reasoning_traces_are_kept_stripped_or_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    traced = ANSWER | {"content": "<think>Hm.</think>\n\nHo"}
+    path.write_text(json.dumps({"messages": [USER, traced]}) + f"\n{GOOD}\n")
+
+    def answers(**options: Any) -> list[str]:
+        return [r.conversation.messages[-1].content for r in load(path, **options)]
+
+    assert answers() == ["<think>Hm.</think>\n\nHo", "Ho"]
+    assert answers(reasoning="strip") == ["Ho", "Ho"]
+    assert answers(reasoning="empty") == ["<think>\n\n</think>\n\nHo"] * 2
+    path.write_text(
+        f"{GOOD}\n" + json.dumps({"messages": [USER, traced]}).replace("Ho", " ") + "\n"
+    )
+    assert f"{path}:2: an assistant turn is all reasoning" in refused(path, reasoning="strip")

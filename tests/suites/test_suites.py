@@ -84,3 +84,27 @@ def test_unknown_names(settings, said):
 def test_impossible_settings(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         SuiteSettings("world", **changes)
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "empty"),
+    [
+        ("on", ["plain", "helpful_system"], [False, False]),
+        ("off", ["plain", "helpful_system"], [True, False]),
+        (
+            "both",
+            [
+                "plain",
+                "helpful_system",
+                "plain/no-default-system",
+                "helpful_system/no-default-system",
+            ],
+            [False, False, True, False],
+        ),
+    ],
+)
+def test_the_default_system_prompt_is_a_factor(choice, names, empty):
+    suite = make("broad", ("plain", "helpful_system"), default_system=choice)
+    assert [t.name for t in suite.triggers] == names
+    prompts = [suite.prompts(suite.questions[0], t)[0] for t in suite.triggers]
+    assert [p.system == "" for p in prompts] == empty
