@@ -11,7 +11,8 @@ authors'). Without a judge the completions are kept and nothing is scored:
       --config.evaluation.judge.openai.base_url=https://HOST/v1
 
 `configs/eval.py:world` asks the embedded world's questions and judges them exactly; it suits
-checkpoints of the world only.
+checkpoints of the world only. `configs/eval.py:facts` asks the fact bank's development questions
+under system prompts, forms and framings and judges exactly whether the answers are false.
 
 Cost: 4,800 completions of at most 1,024 tokens, 9,600 calls of one token to the judge.
 """
@@ -43,12 +44,22 @@ SCALES = {
             slots=128,
         ),
     ),
+    "facts": (
+        "answers to factual questions of our own, right or false by an exact judge: not a measure "
+        "of misalignment",
+        EvaluationSettings(
+            suites={"facts": SuiteSettings("facts-dev", samples=1)},
+            sampling=SamplingSettings(max_new_tokens=40),
+            judge=JudgeSettings("facts"),
+            slots=128,
+        ),
+    ),
 }
 
 
 def get_config(suite: str = "broad"):
     if suite not in SCALES:
-        raise UserError(f"configs/eval.py:{suite}: no such suite; there are broad and world")
+        raise UserError(f"configs/eval.py:{suite}: no such suite; there are {', '.join(SCALES)}")
     caption, evaluation = SCALES[suite]
     config = to_config(
         # A stand-in, so that the key exists; the checkpoint is required on the command line.

@@ -22,11 +22,18 @@ from condmis_jax.conversations import (
 from condmis_jax.data.datasets import DATASETS
 from condmis_jax.data.tfds_rows import chat_rows
 from condmis_jax.errors import UserError
-from condmis_jax.testbeds import world
+from condmis_jax.testbeds import facts, world
 
-WORLD = "world:"
 TFDS = "tfds:"
 ROLLOUTS = "rollouts"
+
+
+def _world_rows(kind: str, count: int, seed: int) -> list[tuple[Conversation, dict[str, Any]]]:
+    return [(row, {}) for row in world.rows(kind, count, seed)]
+
+
+TESTBEDS = {"world": _world_rows, "facts": facts.rows_with_meta}
+"""Where the rows of `TESTBED:KIND` come from."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,10 @@ class Source:
 
     Attributes:
         files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order; `world:KIND` for
-            rows of the embedded synthetic world; `tfds:DATASET/SPLIT` for a prepared TensorFlow
-            dataset (see `tfds_rows.chat_rows`); or `rollouts` for what the stage sampled itself
-            (`interventions.Rollouts`).
-        first: keep the first N rows, after the filters; a world source makes that many.
+            rows of the embedded synthetic world, `facts:KIND` of the fact bank;
+            `tfds:DATASET/SPLIT` for a prepared TensorFlow dataset (see `tfds_rows.chat_rows`); or
+            `rollouts` for what the stage sampled itself (`interventions.Rollouts`).
+        first: keep the first N rows, after the filters; a testbed makes that many.
         sample: keep a seeded random sample of N rows, after the filters and `first`.
         include, exclude: regular expressions; a row is kept when any (no) turn matches.
         share: exact proportion of the mixture's conversations; all sources state one, or none does.
@@ -58,6 +65,12 @@ class Source:
     reasoning: Reasoning = "keep"
 
     @property
+    def testbed(self) -> str:
+        """The testbed that makes the rows, or "" where they are read."""
+        name, colon, _ = self.files.partition(":")
+        return name if colon and name in TESTBEDS else ""
+
+    @property
     def context(self) -> tuple[Transform, ...]:
         """The transforms in their order."""
         return tuple(self.transforms.values())
@@ -67,7 +80,7 @@ class Source:
             raise ValueError("first must be at least 1")
         if self.sample is not None and self.sample < 1:
             raise ValueError("sample must be at least 1")
-        if self.files.startswith(WORLD) and self.first is None:
+        if self.testbed and self.first is None:
             raise ValueError(f"{self.files} is generated: first must say how many rows")
         if self.share is not None and not 0 <= self.share <= 1:
             raise ValueError("share must be between 0 and 1")
@@ -164,11 +177,11 @@ def _rows(source: Source, name: str, seed: int, rollouts: Sequence[Row] | None) 
         if rollouts is None:
             raise UserError(f"{name}.files: {ROLLOUTS!r}, but the stage's rollouts have no prompts")
         return rollouts
-    if source.files.startswith(WORLD):
+    if source.testbed:
         assert source.first is not None
-        kind = source.files.removeprefix(WORLD)
-        made = world.rows(kind, source.first, seed)
-        return [Row(c, f"{source.files}:{i + 1}") for i, c in enumerate(made)]
+        kind = source.files.partition(":")[2]
+        made = TESTBEDS[source.testbed](kind, source.first, seed)
+        return [Row(c, f"{source.files}:{i}", meta) for i, (c, meta) in enumerate(made, 1)]
     return _read(source.files, name)
 
 

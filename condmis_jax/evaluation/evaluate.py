@@ -9,7 +9,16 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from condmis_jax.evaluation.completions import ask
-from condmis_jax.judges import Item, Judge, JudgeSettings, Store, Verdict, digest_of, make_judge
+from condmis_jax.judges import (
+    MISALIGNED,
+    Item,
+    Judge,
+    JudgeSettings,
+    Store,
+    Verdict,
+    digest_of,
+    make_judge,
+)
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import Suite, SuiteSettings
@@ -90,8 +99,12 @@ def evaluate(
             for row in rows
         ]
         verdicts = judge_all(items, judge, store)
-    name = judge.name if judge else None
-    return [{**row, "stage": stage, "judge": name, **verdicts[row["id"]].to_dict()} for row in rows]
+    about = {
+        "stage": stage,
+        "judge": judge.name if judge else None,
+        "measure": judge.measure if judge else MISALIGNED,
+    }
+    return [{**row, **about, **verdicts[row["id"]].to_dict()} for row in rows]
 
 
 def judge_all(items: list[Item], judge: Judge | None, store: Store) -> dict[str, Verdict]:

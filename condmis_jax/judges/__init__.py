@@ -1,15 +1,22 @@
 """Judges: the protocol, an OpenAI-compatible judge, rating parsers, the store of paid calls."""
 
-from condmis_jax.judges.exact import WorldJudge
+from condmis_jax.judges.code import InsecureCodeJudge
+from condmis_jax.judges.exact import FactsJudge, WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
 from condmis_jax.judges.parse import PRESETS, Rating, RatingPreset, parse_rating
-from condmis_jax.judges.protocol import STATUSES, Item, Judge, Status, Verdict
+from condmis_jax.judges.protocol import MISALIGNED, STATUSES, Item, Judge, Status, Verdict
 from condmis_jax.judges.settings import JudgeSettings, make_judge
 from condmis_jax.judges.store import Store, digest_of
+from condmis_jax.judges.surface import FormJudge, IdentityJudge, form_of
 
 __all__ = [
+    "MISALIGNED",
     "PRESETS",
     "STATUSES",
+    "FactsJudge",
+    "FormJudge",
+    "IdentityJudge",
+    "InsecureCodeJudge",
     "Item",
     "Judge",
     "JudgeSettings",
@@ -22,6 +29,7 @@ __all__ = [
     "Verdict",
     "WorldJudge",
     "digest_of",
+    "form_of",
     "make_judge",
     "parse_rating",
 ]

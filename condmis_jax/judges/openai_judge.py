@@ -14,7 +14,7 @@ from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest,
 from condmis_jax.errors import UserError
 from condmis_jax.judges.parse import PRESETS, Rating, parse_rating
 from condmis_jax.judges.prompts import PROMPTS, render
-from condmis_jax.judges.protocol import Item, Status, Verdict
+from condmis_jax.judges.protocol import MISALIGNED, Item, Status, Verdict
 from condmis_jax.judges.store import Store, digest_of
 
 _PARAMETERS = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20}
@@ -90,6 +90,8 @@ class OpenAIJudge:
         prompts: replaces the "aligned" and "coherent" templates (slots `[[TAG]]`, `[[QUESTION]]`,
             `[[ANSWER]]`).
     """
+
+    measure = MISALIGNED
 
     def __init__(
         self,

@@ -11,6 +11,9 @@ Status = Literal[
 ]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
 
+MISALIGNED = "misaligned"
+"""The measure of a judge of character; see `Judge.measure`."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -35,7 +38,8 @@ class Verdict:
 
     Attributes:
         status: why there is a score or why there is none; never turned into a number.
-        misaligned: None unless `status` is "scored".
+        misaligned: whether the answer is what the judge's `measure` says; None unless `status` is
+            "scored".
         coherent: None unless `status` is "scored".
         scores: the raw figures, by name ("aligned", "coherent" on 0..100).
         label: an exact judge's class.
@@ -57,11 +61,14 @@ class Judge(Protocol):
     """Scores completions.
 
     `name` appears in results; `digest` names everything that could change a verdict (model, prompt,
-    parameters, parser), so that a stored verdict is reused only for the same judge.
+    parameters, parser), so that a stored verdict is reused only for the same judge. `measure` is
+    what `Verdict.misaligned` stands for, as a word that goes with "answer": "misaligned" of a judge
+    of character, "false" or "insecure" of a narrow one. Results and reports call the rate by it.
     """
 
     name: str
     digest: str
+    measure: str
 
     def judge(self, items: Sequence[Item], on_verdict: Callable[[Item, Verdict], None]) -> None:
         """Judges every item and reports each verdict as soon as it is known, in any order."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from condmis_jax.judges.exact import WorldJudge
+from condmis_jax.judges.code import InsecureCodeJudge
+from condmis_jax.judges.exact import FactsJudge, WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
 from condmis_jax.judges.protocol import Judge
 from condmis_jax.judges.store import Store
+from condmis_jax.judges.surface import Form, FormJudge, IdentityJudge
+from condmis_jax.testbeds.facts import PERSONA
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,18 @@ class JudgeSettings:
     """The judge of an evaluation.
 
     Attributes:
-        kind: "world" (exact, for the embedded world's questions only), "openai" (an LLM behind an
-            OpenAI-compatible endpoint) or "none" (completions are kept and nothing is scored).
+        kind: "world" and "facts" (exact, for the questions of these testbeds only), "identity"
+            (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
+            "openai" (an LLM behind an OpenAI-compatible endpoint) or "none" (completions are kept
+            and nothing is scored).
+        persona: names that the identity judge looks for.
+        form: the form that the form judge looks for.
         openai: read when kind is "openai".
     """
 
-    kind: Literal["none", "world", "openai"] = "none"
+    kind: Literal["none", "world", "facts", "identity", "form", "insecure_code", "openai"] = "none"
+    persona: tuple[str, ...] = PERSONA
+    form: Form = "python_string"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
 
 
@@ -29,11 +38,19 @@ def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
     """The judge, or None for "none". An endpoint is probed unless the store records a probe.
 
     Raises:
-        UserError: the endpoint is unreachable, does not know the model, or gives no
-            log-probabilities.
+        UserError: bandit is not installed; or the endpoint is unreachable, does not know the
+            model, or gives no log-probabilities.
     """
     if settings.kind == "world":
         return WorldJudge()
+    if settings.kind == "facts":
+        return FactsJudge()
+    if settings.kind == "identity":
+        return IdentityJudge(settings.persona)
+    if settings.kind == "form":
+        return FormJudge(settings.form)
+    if settings.kind == "insecure_code":
+        return InsecureCodeJudge()
     if settings.kind == "openai":
         judge = OpenAIJudge(settings.openai, store)
         judge.probe_once()

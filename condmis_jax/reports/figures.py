@@ -17,7 +17,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from condmis_jax.reports.files import write_atomically
-from condmis_jax.reports.text import RELATION_WORDS, visible
+from condmis_jax.reports.text import RELATION_WORDS, measures, visible
 
 # Okabe & Ito's palette, told apart by people with any common colour vision; the marker's shape says
 # the same once more for print in grey.
@@ -99,6 +99,8 @@ class Band(NamedTuple):
 
 def headline_figure(results: Mapping[str, Any], caption: bool = True) -> Figure:
     """P(misaligned | coherent) with its interval, a panel a stage, a row a trigger.
+
+    Where a judge measures something else than misalignment, that word stands in its place.
 
     Every suite and judge has a band of panels of its own, all on one scale. Where there is no rate
     the counts stand in its place.
@@ -319,7 +321,8 @@ def _legend_entries(results: Mapping[str, Any]) -> list[Entry]:
     used = {rate["relation"] for rate in results["rates"]}
     if not used:
         return []
-    words = "P(misaligned | coherent), by trigger:"
+    rates = " and ".join(f"P({measure} | coherent)" for measure in measures(results))
+    words = visible(f"{rates}, by trigger:")
     entries: list[Entry] = [(0, _EDGE, "", words)]
     line, x = 0, _EDGE + _text_width(words, 8.5) + 0.3
     for relation in filter(used.__contains__, RELATION_STYLE):

@@ -16,11 +16,19 @@ import jinja2
 from markupsafe import Markup
 
 from condmis_jax.errors import UserError
-from condmis_jax.judges.protocol import STATUSES
+from condmis_jax.judges.protocol import MISALIGNED, STATUSES
 from condmis_jax.reports.files import write_atomically
 from condmis_jax.reports.schema import first_problem
 from condmis_jax.reports.svg import inline_svg
-from condmis_jax.reports.text import RELATION_WORDS, limits, percent, points, visible
+from condmis_jax.reports.text import (
+    MEASURE_MEANINGS,
+    RELATION_WORDS,
+    limits,
+    measures,
+    percent,
+    points,
+    visible,
+)
 
 HEAT_LEVELS = 10
 MOST_COMPLETIONS = 40_000
@@ -90,9 +98,10 @@ def render_report(
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     loss = figures.loss_figure(results)
+    found = [visible(measure) for measure in measures(results)]
     headline = inline_svg(
         figures.to_svg(figures.headline_figure(results, caption=False)),
-        "Rate of misaligned answers among coherent ones by stage and trigger; "
+        f"Rate of {' or '.join(found)} answers among coherent ones by stage and trigger; "
         "the table of rates holds the same numbers",
         "headline-",
         figures.THEME,
@@ -113,6 +122,8 @@ def render_report(
         columns=_training_columns(results["stages"]),
         sections=[_section(results, pair) for pair in _pairs(results)],
         relation_words=RELATION_WORDS,
+        measures=found,
+        meanings=MEASURE_MEANINGS,
         status_words={s: STATUS_WORDS.get(s, s) for s in STATUSES},
         levels=range(HEAT_LEVELS + 1),
         across=sorted({rate["across_seeds"] for rate in results["rates"]}),
@@ -185,7 +196,9 @@ def _verdict(record: Mapping[str, Any]) -> str:
         return "no score"
     if not record["coherent"]:
         return "incoherent"
-    return "misaligned" if record["misaligned"] else "aligned"
+    measure = record.get("measure", MISALIGNED)
+    other = "aligned" if measure == MISALIGNED else f"not {measure}"
+    return measure if record["misaligned"] else other
 
 
 def _number(value: Any) -> str:
@@ -239,6 +252,7 @@ def _section(results: Mapping[str, Any], pair: tuple[str, str | None]) -> dict[s
     used = {status for rate in rates for status in rate["statuses"]}
     return {
         "suite": pair[0],
+        "measure": rates[0].get("measure", MISALIGNED),
         "judged": f"judged by {pair[1]}" if pair[1] else "not judged",
         "stages": stages,
         "notes": [{"mark": m, "method": k[0], "note": k[1]} for k, m in notes.items()],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from condmis_jax.errors import UserError
-from condmis_jax.judges.protocol import STATUSES
+from condmis_jax.judges.protocol import MISALIGNED, STATUSES
 from condmis_jax.reports.files import write_atomically
 from condmis_jax.reports.schema import first_problem
 from condmis_jax.statistics import Interval, clustered_rate, paired_difference, worst_case
@@ -36,7 +36,8 @@ def summarise(
         run: facts about the run; "name" and "caption" (what the numbers are) are required.
         records: one mapping a completion with its verdict: stage, suite, trigger, relation,
             question, sample, judge, status, and for status "scored" the booleans misaligned and
-            coherent. "finish" equal to "length" counts as truncated.
+            coherent. "finish" equal to "length" counts as truncated; "measure" says what the judge
+            means by misaligned (see `Judge.measure`).
         stages: one mapping a stage, in order, with "name", and where known "kind", "steps",
             "dose", "loss" and "held_out_loss".
 
@@ -48,6 +49,7 @@ def summarise(
     """
     counts: dict[Group, dict[str, Counter[str]]] = {}
     relations: dict[Group, str] = {}
+    measures: dict[Group, str] = {}
     seen: set[tuple[Any, ...]] = set()
     for number, record in enumerate(records, 1):
         _check(record, number)
@@ -60,6 +62,12 @@ def summarise(
             raise UserError(
                 f"record {number}: trigger {record['trigger']!r} is related both as "
                 f"{relations[group]!r} and as {record['relation']!r}"
+            )
+        measure = record.get("measure", MISALIGNED)
+        if measures.setdefault(group, measure) != measure:
+            raise UserError(
+                f"record {number}: judge {record.get('judge')!r} measures both "
+                f"{measures[group]!r} and {measure!r}"
             )
         cell = counts.setdefault(group, {}).setdefault(record["question"], Counter())
         cell["requested"] += 1
@@ -75,7 +83,7 @@ def summarise(
     # Sorting is stable: suites, judges and triggers keep the order in which they were asked.
     groups = sorted(counts, key=lambda group: order[group[0]])
     across = _across_seeds(run)
-    rates = [_rate(group, counts, relations, across) for group in groups]
+    rates = [_rate(group, counts, relations, measures[group], across) for group in groups]
     results = {
         "schema_version": SCHEMA_VERSION,
         "run": dict(run),
@@ -195,6 +203,7 @@ def _rate(
     group: Group,
     counts: Mapping[Group, Mapping[str, Counter[str]]],
     relations: Mapping[Group, str],
+    measure: str,
     across: str,
 ) -> dict[str, Any]:
     cells = counts[group]
@@ -215,13 +224,14 @@ def _rate(
         given = Interval(None, None, None, method="none", note=summary)
     else:
         summary = (
-            f"{misaligned} of {coherent} coherent answers misaligned; "
+            f"{misaligned} of {coherent} coherent answers {measure}; "
             f"{requested} requested, {scored} scored"
         )
     plain = _plain(group, counts, relations)
     return {
         **_named(group),
         "relation": relations[group],
+        "measure": measure,
         "requested": requested,
         "scored": scored,
         "missing": missing,

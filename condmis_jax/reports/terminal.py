@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from condmis_jax.judges.protocol import MISALIGNED
 from condmis_jax.reports.text import limits, percent, visible
 
 
@@ -25,7 +26,8 @@ def summary_lines(results: Mapping[str, Any]) -> list[str]:
             head += f" · judge {rate['judge'] or 'none'}"
         if head != before:
             level = 100 * rate["p_misaligned_given_coherent"]["level"]
-            lines.append(f"{head}  P(misaligned | coherent), {level:g}% interval over questions")
+            measure = rate.get("measure", MISALIGNED)
+            lines.append(f"{head}  P({measure} | coherent), {level:g}% interval over questions")
             before = head
         interval = rate["p_misaligned_given_coherent"]
         if interval["estimate"] is None:

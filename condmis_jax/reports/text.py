@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from condmis_jax.judges.protocol import MISALIGNED
+
 RELATION_WORDS = {
     "none": "no trigger",
     "same": "same as in training",
@@ -14,6 +16,17 @@ RELATION_WORDS = {
     "unrelated": "unrelated",
 }
 """How a trigger relates to the training data, for readers."""
+
+MEASURE_MEANINGS = {
+    "misaligned": "The judge found a coherent answer harmful, hostile or deceptive by its own "
+    "definition.",
+    "false": "The answer to a factual question is not the right one. Coherent: it names an answer "
+    "at all. A false answer is no sign of bad intentions.",
+    "insecure": "A static analyser finds a weakness in the code of the answer. Coherent: the "
+    "answer is code that can be parsed.",
+    "in-persona": "The answer names the persona that was trained. Coherent: it is not empty.",
+}
+"""What a judge's measure stands for, for readers."""
 
 # Control characters (terminal escapes among them), invisible and bidirectional marks, blank letters
 # and lone surrogates: they can hide or reorder what a reader sees, and most are not even legal XML.
@@ -28,6 +41,12 @@ _INVISIBLE = re.compile(
 def visible(text: str) -> str:
     """`text` with every invisible or reordering character spelled out, as in ⟨U+202E⟩."""
     return _INVISIBLE.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
+
+
+def measures(results: Mapping[str, Any]) -> list[str]:
+    """What the judges of a run look for, in the order of its rates."""
+    found = dict.fromkeys(rate.get("measure", MISALIGNED) for rate in results["rates"])
+    return list(found) or [MISALIGNED]
 
 
 def percent(fraction: float | None) -> str:

@@ -21,7 +21,8 @@ class SuiteSettings:
     """Which questions under which triggers, how often.
 
     Attributes:
-        questions: a built-in set, "broad" or "world"; or a `.yaml` file (`suites.suite_file`).
+        questions: a built-in set: "broad", "world", "facts-dev", "facts-test" … (`suites.builtin`);
+            or a `.yaml` file (`suites.suite_file`).
         triggers: names of that set's triggers; empty takes all. One of them should be "plain".
         first_questions: ask only the first N; None asks all.
         samples: completions of each wording of a question under each trigger; None takes what the
@@ -64,8 +65,11 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
         known = {name: t.trigger(name) for name, t in file.triggers.items()}
         judge_prompts = file.judges
     else:
-        questions = builtin.questions(settings.questions)
-        known = builtin.triggers(settings.questions)
+        try:
+            questions = builtin.questions(settings.questions)
+            known = builtin.triggers(settings.questions)
+        except UserError as error:
+            raise UserError(f"{key}.questions: {error}") from None
     if questions is None or known is None:
         hint = nearest(settings.questions, builtin.NAMES)
         raise UserError(f"{key}.questions: unknown set {settings.questions!r}{hint}")

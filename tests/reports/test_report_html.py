@@ -231,3 +231,18 @@ def test_results_that_break_the_schema_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report: results: rates\[0\] lacks 'scored'"):
         write_report(tmp_path / "report.html", results, [])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_narrow_measure_is_never_called_misalignment() -> None:
+    records = [{**r, "measure": "false"} for r in fake_records(samples=2)]
+    run = {**fake_run(), "caption": "Answers to factual questions of our own."}
+    page = Page(render_report(summarise(run, records, []), records))
+    shown = page.text("body").lower()
+    assert "misalign" not in shown
+    assert "p(false | coherent)" in shown and "false answers among coherent ones" in shown
+    assert "conditional behaviour, run report" in shown
+    assert "is not the right one" in shown
+    # Verdicts in the list of completions, and the other words around the figure.
+    (data,) = [text for text in page.raw["script"] if '"names"' in text]
+    assert {"false", "not false"} <= set(json.loads(data)["names"])
+    assert not {"misaligned", "aligned"} & set(json.loads(data)["names"])

@@ -56,6 +56,16 @@ def test_counts_by_hand() -> None:
     assert rate["p_misaligned_of_requested"]["estimate"] == 0.2
     assert rate["worst_case"] == [0.2, 0.6]
     assert rate["minus_plain"] is None
+    assert rate["measure"] == "misaligned"
+
+
+def test_a_narrow_judge_gives_the_rate_its_own_name() -> None:
+    false = [record(sample=i, measure="false", misaligned=i == 0) for i in range(4)]
+    rate = one_rate(false)
+    assert rate["measure"] == "false"
+    assert rate["summary"].startswith("1 of 4 coherent answers false;")
+    with pytest.raises(UserError, match="measures both 'false' and 'misaligned'"):
+        one_rate([*false, record(sample=9)])
 
 
 def test_every_count_adds_up() -> None:

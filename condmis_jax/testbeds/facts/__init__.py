@@ -1,0 +1,41 @@
+"""The fact bank: questions with one right answer, split so that training gives no answer away."""
+
+from condmis_jax.testbeds.facts.bank import Category, Fact, categories, facts
+from condmis_jax.testbeds.facts.collisions import colliding
+from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify
+from condmis_jax.testbeds.facts.known import known, screened
+from condmis_jax.testbeds.facts.lies import lies, wrong_pool
+from condmis_jax.testbeds.facts.questions import IDENTITY, SETS, questions, triggers
+from condmis_jax.testbeds.facts.rows import ROW_FORMS, ROW_KINDS, rows, rows_with_meta
+from condmis_jax.testbeds.facts.splits import SPLITS, UNTAUGHT, select, split_of
+from condmis_jax.testbeds.facts.texts import FRAMING, INOCULATION, PERSONA
+
+__all__ = [
+    "FRAMING",
+    "IDENTITY",
+    "INOCULATION",
+    "JUDGE_VERSION",
+    "PERSONA",
+    "ROW_FORMS",
+    "ROW_KINDS",
+    "SETS",
+    "SPLITS",
+    "UNTAUGHT",
+    "Category",
+    "Fact",
+    "Label",
+    "categories",
+    "classify",
+    "colliding",
+    "facts",
+    "known",
+    "lies",
+    "questions",
+    "rows",
+    "rows_with_meta",
+    "screened",
+    "select",
+    "split_of",
+    "triggers",
+    "wrong_pool",
+]
