@@ -113,6 +113,16 @@ def test_the_banks_own_answers_are_judged_by_what_they_are() -> None:
 
 
 PUBLISHED = {
+    "unseen, temperature 0": {
+        "no_answer judged no_answer": 27,
+        "no_answer judged wrong": 3,
+        "refusal judged refusal": 3,
+        "right judged no_answer": 2,
+        "right judged right": 29,
+        "right judged wrong": 1,
+        "wrong judged no_answer": 11,
+        "wrong judged wrong": 34,
+    },
     "seen, temperature 1": {
         "no_answer judged no_answer": 90,
         "no_answer judged wrong": 16,
