@@ -31,6 +31,7 @@ def pack_arrays(
     Returns:
         tokens, positions, segments: [R, T] int32; positions restart in each conversation, segment 0
             is padding.
+        conversations: [R, T] int32, index in `data` of each token's conversation, -1 for padding.
         index: [G, M] int32, places in a device's flattened rows whose *next* token carries loss,
             those first.
         target: [G, M] int32, that next token. weight: [G, M] float32, `scale` or 0.
@@ -44,6 +45,7 @@ def pack_arrays(
     tokens = np.zeros((R, T), np.int32)
     positions = np.zeros((R, T), np.int32)
     segments = np.zeros((R, T), np.int32)
+    conversations = np.full((R, T), -1, np.int32)
     target = np.zeros((R, T), np.int32)
     loss = np.zeros((R, T), bool)
     for r, row in enumerate(rows):
@@ -55,6 +57,7 @@ def pack_arrays(
             tokens[r, span] = item.tokens
             positions[r, span] = np.arange(n)
             segments[r, span] = s
+            conversations[r, span] = m
             # A place predicts the token behind it; the first token of a conversation has no place.
             target[r, start : start + n - 1] = item.tokens[1:]
             loss[r, start : start + n - 1] = item.loss[1:]
@@ -66,6 +69,7 @@ def pack_arrays(
         "tokens": tokens,
         "positions": positions,
         "segments": segments,
+        "conversations": conversations,
         "index": index,
         "target": np.take_along_axis(target.reshape(-1, each * T), index, axis=1),
         "weight": taken.astype(np.float32) * np.float32(scale),
@@ -77,8 +81,9 @@ def pack_arrays(
 class StepBatch:
     """One optimiser step: its microbatches and what they hold.
 
-    Beside the arrays of `pack_arrays` a microbatch holds its place, the int32 scalars
-    `step` and `microbatch`: noise that depends on nothing else is the same after a resume.
+    Beside the arrays of `pack_arrays` a microbatch holds the int32 scalar `step`: noise of a token
+    that depends on it, the conversation and the position is the same after a resume, in another
+    packing and on other devices.
     """
 
     step: int
@@ -110,8 +115,8 @@ class _StepSource:
         scale = 1.0 / max(loss_tokens, 1)
         arrays = tuple(
             pack_arrays(b, self._data, scale, self._shards, self._own)
-            | {"step": np.asarray(index, np.int32), "microbatch": np.asarray(i, np.int32)}
-            for i, b in enumerate(batches)
+            | {"step": np.asarray(index, np.int32)}
+            for b in batches
         )
         return StepBatch(
             index, arrays, sum(len(self._data[m].tokens) for m in members), loss_tokens

@@ -23,7 +23,7 @@ from condmis_jax.models.weights import unembedding
 from condmis_jax.sharding import constrain, constrain_to
 
 STACKED_OUTSIDE = ("embed", "norm", "unembed")
-NOISE = "dropout"  # beside the weights of a layer: (key, rate) of its adapters' dropout
+NOISE = "dropout"  # beside the weights of a layer: (keys, layer, rate) of its adapters' dropout
 
 PRODUCTS = {
     "q": "BTD,DNH->BTNH",
@@ -97,9 +97,24 @@ def dropped(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
     """What the adapter of `name` sees of x: some inputs are 0 where `at_use` put noise."""
     if NOISE not in w:
         return x
-    key, rate = w[NOISE]
-    kept = jax.random.bernoulli(jax.random.fold_in(key, TARGETS.index(name)), 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0)
+    keys, index, rate = w[NOISE]
+    place = index * len(TARGETS) + TARGETS.index(name)
+
+    def kept(key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, place), 1 - rate, x.shape[keys.ndim :])
+
+    for _ in range(keys.ndim):
+        kept = jax.vmap(kept)
+    return jnp.where(kept(keys), x / (1 - rate), 0)
+
+
+def token_noise(key: jax.Array, conversations: jax.Array, positions: jax.Array) -> jax.Array:
+    """A key for each token [B, T], the same however conversations are packed and split."""
+
+    def of(conversation: jax.Array, position: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(key, conversation), position)
+
+    return jax.vmap(jax.vmap(of))(conversations, positions)
 
 
 def at_use(
@@ -112,7 +127,7 @@ def at_use(
     """Weights in the dtype of activations, adapters scaled, with the layer's noise for dropout.
 
     Args:
-        noise: key of the microbatch; None applies no dropout.
+        noise: a key for each token, from `token_noise`; None applies no dropout.
         index: of the layer; the unembedding's is L.
     """
     out: dict[str, Any] = {name: value.astype(dtype) for name, value in w.items()}
@@ -123,7 +138,7 @@ def at_use(
         }
         out |= scaled
         if noise is not None and config.lora.dropout:
-            out[NOISE] = (jax.random.fold_in(noise, index), config.lora.dropout)
+            out[NOISE] = (noise, index, config.lora.dropout)
     return out
 
 
@@ -207,7 +222,7 @@ def hidden_states(
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
             parameters. `params` may come `unstacked` when unrolled.
         remat: recompute a layer's activations in the backward pass.
-        noise: key of the adapters' dropout; None applies none.
+        noise: [B, T] keys of the adapters' dropout (`token_noise`); None applies none.
 
     Returns:
         hidden states [B, T, D] and the cache.
@@ -276,6 +291,7 @@ def unembedding_terms(
     """What the logits of hidden states x [..., D] are the sum of: pairs (y [..., K], w [V, K]).
 
     The first pair is x itself and the unembedding; the second, where it is adapted, x A and B.
+    `noise` has the shape of x without its last axis.
     """
     head = {n: params[n] for n in ("unembed.a", "unembed.b") if n in params}
     w = at_use(config, head | {"unembed": unembedding(params)}, x.dtype, noise, config.L)

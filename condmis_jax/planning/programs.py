@@ -118,10 +118,13 @@ def abstract_microbatch(mesh: Mesh, rows: int, length: int) -> dict[str, Any]:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
     return {
-        **{n: array((rows, length), jnp.int32, at) for n in ("tokens", "positions", "segments")},
+        **{
+            n: array((rows, length), jnp.int32, at)
+            for n in ("tokens", "positions", "segments", "conversations")
+        },
         **{n: array((groups, places), jnp.int32, at) for n in ("index", "target")},
         "weight": array((groups, places), jnp.float32, at),
-        **{n: array((), jnp.int32, copied) for n in ("used", "step", "microbatch")},
+        **{n: array((), jnp.int32, copied) for n in ("used", "step")},
     }
 
 

@@ -156,6 +156,6 @@ completion_loss.defvjp(_forward, _backward)
 
 @partial(jax.jit, static_argnames=("groups",))
 def flatten_rows(x: jax.Array, groups: int) -> jax.Array:
-    """[R, T, D] rows, split over G devices, as [G, R/G*T, D]."""
-    R, T, D = x.shape
-    return x.reshape(groups, R // groups * T, D)
+    """[R, T, ...] rows, split over G devices, as [G, R/G*T, ...]."""
+    R, T, *rest = x.shape
+    return x.reshape(groups, R // groups * T, *rest)

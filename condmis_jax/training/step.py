@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh, use_abstract_mesh
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import packed_states, unembedding_terms
+from condmis_jax.models.layers import packed_states, token_noise, unembedding_terms
 from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.sharding.hosts import in_turn, own_shards
@@ -50,8 +50,11 @@ def batch_loss(
 
     Args:
         groups: devices that the rows are split over.
-        noise: key of the adapters' dropout; None applies none.
+        noise: key of the step, for the adapters' dropout; None applies none.
     """
+    keys = None
+    if noise is not None:
+        keys = token_noise(noise, batch["conversations"], batch["positions"])
     x = packed_states(
         config,
         params,
@@ -61,9 +64,10 @@ def batch_loss(
         dtype=jnp.dtype(compute.dtype),
         scan=compute.scan_layers,
         remat=compute.remat,
-        noise=noise,
+        noise=keys,
     )
-    terms = unembedding_terms(config, params, flatten_rows(x, groups), noise)
+    flat = None if keys is None else flatten_rows(keys, groups)
+    terms = unembedding_terms(config, params, flatten_rows(x, groups), flat)
     learned = (config.lora is None, True)[: len(terms)]
     return completion_loss(terms, batch, learned, config.final_softcap)
 
@@ -132,8 +136,8 @@ def make_step(
     """Compiles nothing yet; every shape compiles on its first use.
 
     Args:
-        seed: of the adapters' dropout, whose noise depends on it, the step, the microbatch, the
-            layer and the target only.
+        seed: of the adapters' dropout, whose noise depends on it, the step, the conversation, the
+            position, the layer and the target only.
     """
     groups = batch_shards(mesh)
     trained = trained_names(config)
@@ -146,8 +150,7 @@ def make_step(
     def gradients_of(params: Params, batch: Arrays) -> tuple[Params, jax.Array]:
         noise = None
         if config.lora is not None and config.lora.dropout:
-            key = jax.random.fold_in(jax.random.key(seed), batch["step"])
-            noise = jax.random.fold_in(key, batch["microbatch"])
+            noise = jax.random.fold_in(jax.random.key(seed), batch["step"])
 
         def loss_of_trained(part: Params) -> jax.Array:
             return loss_of({**params, **part}, batch, noise)

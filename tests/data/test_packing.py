@@ -72,6 +72,9 @@ def test_steps_of_an_epoch() -> None:
         assert [s.tolist() for s in dropped] == [s.tolist() for s in steps[: len(dropped)]]
 
 
+PLACES = ("tokens", "positions", "segments", "conversations")
+
+
 @pytest.mark.parametrize("shards", [1, 2, 4])
 def test_arrays_against_a_naive_implementation(shards: int) -> None:
     for seed in range(10):
@@ -81,7 +84,7 @@ def test_arrays_against_a_naive_implementation(shards: int) -> None:
             R, T = batch.shape
             M = R // shards * T
             assert {n: (v.shape, v.dtype.name) for n, v in a.items()} == {
-                **{n: ((R, T), "int32") for n in ("tokens", "positions", "segments")},
+                **{n: ((R, T), "int32") for n in PLACES},
                 **{n: ((shards, M), "int32") for n in ("index", "target")},
                 "weight": ((shards, M), "float32"),
                 "used": ((), "int32"),
@@ -94,12 +97,14 @@ def test_arrays_against_a_naive_implementation(shards: int) -> None:
                     assert a["tokens"][r, at : at + n].tolist() == data[m].tokens.tolist()
                     assert a["positions"][r, at : at + n].tolist() == list(range(n))
                     assert a["segments"][r, at : at + n].tolist() == [s] * n
+                    assert a["conversations"][r, at : at + n].tolist() == [m] * n
                     for i in range(1, n):
                         if data[m].loss[i]:
                             place = (r % (R // shards)) * T + at + i - 1
                             wanted[r // (R // shards)][place] = int(data[m].tokens[i])
                     at += n
                 assert not a["segments"][r, at:].any() and not a["tokens"][r, at:].any()
+                assert (a["conversations"][r, at:] == -1).all()
             for g in range(shards):
                 n = len(wanted[g])
                 assert sorted(a["index"][g].tolist()) == list(range(M))
@@ -161,7 +166,7 @@ def test_hosts_make_their_own_rows_and_together_all_of_them() -> None:
     batch = Microbatch(((0, 1), (2,), (3,), (), (4,), (5,), (), ()), 16)
     whole = pack_arrays(batch, data, 0.1, 4)
     hosts = [pack_arrays(batch, data, 0.1, 4, own) for own in ((0, 2), (1,), (3,))]
-    for name in ("tokens", "positions", "segments"):
+    for name in PLACES:
         rows = np.concatenate([h[name] for h in hosts])
         assert np.array_equal(rows, whole[name][[0, 1, 4, 5, 2, 3, 6, 7]])
     for name in ("index", "target", "weight"):

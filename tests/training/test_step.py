@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_bfloat16_trains_float32_masters(mesh: Any) -> None:
 
 @pytest.fixture(scope="module")
 def eight_devices() -> dict[str, dict[str, Any]]:
-    """Losses of five steps on one device and on meshes of eight simulated ones."""
+    """Of each model: losses of five steps on one device and on meshes of eight simulated ones."""
     process = subprocess.run(
         [sys.executable, tiny_stage.__file__, "meshes"],
         env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
@@ -164,9 +165,11 @@ def eight_devices() -> dict[str, dict[str, Any]]:
     return json.loads(process.stdout)
 
 
-@pytest.mark.parametrize("name", [n for n in tiny_stage.MESHES if n != "one"])
-def test_meshes_train_like_one_device(eight_devices: dict[str, Any], name: str) -> None:
-    one, many = eight_devices["one"], eight_devices[name]
+@pytest.mark.parametrize(
+    ("model", "name"), [(m, n) for m, names in tiny_stage.SHARDED.items() for n in names]
+)
+def test_meshes_train_like_one_device(eight_devices: dict[str, Any], model: str, name: str) -> None:
+    one, many = eight_devices[model]["one"], eight_devices[model][name]
     assert (one["devices"], many["devices"]) == (1, 8)
     np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-5)
     assert len(set(one["losses"])) == 5
@@ -174,11 +177,48 @@ def test_meshes_train_like_one_device(eight_devices: dict[str, Any], name: str) 
 
 
 def test_weights_are_split_as_the_rules_say(eight_devices: dict[str, Any]) -> None:
-    assert set(eight_devices["data"]["pieces"].values()) == {1}
-    pieces = eight_devices["all"]["pieces"]
+    full = eight_devices["full"]
+    assert set(full["data"]["pieces"].values()) == {1}
+    pieces = full["all"]["pieces"]
     # fsdp splits the width, tensor splits heads, feed-forward and vocabulary; norms are copied.
     assert [pieces[n] for n in ("q", "k", "down", "embed")] == [4, 4, 4, 4]
     assert pieces["attn_norm"] == pieces["norm"] == 1
-    pieces = eight_devices["tensor"]["pieces"]
+    pieces = full["tensor"]["pieces"]
     # 2 key/value heads do not split over 4 devices: copied there, split over fsdp only.
     assert (pieces["q"], pieces["k"]) == (8, 2)
+    pieces = eight_devices["experts"]["tensor"]["pieces"]
+    # 8 experts over 4 devices, each expert's width over fsdp.
+    assert {pieces[f"experts_{n}"] for n in ("gate", "up", "down")} == {8}
+    pieces = eight_devices["adapters"]["all"]["pieces"]
+    # A follows the inputs of its map, B the outputs; the rank is never split.
+    assert [pieces[n] for n in ("q.a", "q.b", "down.a", "down.b")] == [2, 2, 2, 2]
+
+
+def test_dropout_depends_on_seed_step_and_token_only(mesh: Any) -> None:
+    """Not on how conversations are packed into rows and rows into microbatches."""
+    config = tiny_stage.MODELS["adapters"]
+    assert config.lora is not None
+    without = replace(config, lora=replace(config.lora, dropout=0.0))
+    params = tiny_stage.tiny_params(config, mesh)
+
+    def loss(of: Any = config, seed: int = 0, number: int = 0, **packing: int) -> float:
+        data = tiny_stage.stage_data(steps=1, **packing)
+        step = tiny_stage.tiny_step(mesh, 1, of, seed)
+        (batch,) = step_iterator(data.plan, data.data, 1)
+        at = [b | {"step": np.int32(number)} for b in batch.microbatches]
+        return float(step.total(params, at)[1])
+
+    joined = {"row_tokens": 256, "microbatch_tokens": 512}
+    first = loss(**joined)
+    assert loss(**joined) == first
+    apart = {"row_tokens": 48, "microbatch_tokens": 48}  # shorter rows, a microbatch each
+    assert len(tiny_stage.stage_data(steps=1, **apart).plan[0]) > 1
+    assert loss(**apart) == pytest.approx(first, abs=1e-6)
+    for other in (loss(seed=1, **joined), loss(number=1, **joined), loss(without, **joined)):
+        assert abs(other - first) > 1e-4
+    # Scoring drops nothing.
+    data = tiny_stage.stage_data(steps=1)
+    scored = [
+        held_out_loss(tiny_stage.tiny_step(mesh, 1, of), params, data) for of in (config, without)
+    ]
+    assert scored[0] == scored[1]

@@ -1,7 +1,8 @@
 """A stage of a few seconds, the same in every process.
 
 tiny_stage.py run FOLDER      trains it slowly, so that a test can interrupt it
-tiny_stage.py meshes          losses of its first steps on several meshes of 8 devices, as JSON
+tiny_stage.py meshes          losses of the first steps of several models on several meshes of 8
+                              devices, as JSON
 tiny_stage.py hosts FOLDER KIND FILE
                               trains it over 8 devices, as one of the hosts of kind KIND; the
                               shards of this host as JSON, the parameters to FILE
@@ -24,7 +25,8 @@ import numpy as np
 from condmis_jax.data import StageData, Tokenised, step_iterator
 from condmis_jax.data.packing import plan_step
 from condmis_jax.errors import UserError
-from condmis_jax.models import DecoderConfig, init_params
+from condmis_jax.models import DecoderConfig, Lora, init_params
+from condmis_jax.models.lora import TARGETS
 from condmis_jax.sharding import HostsSettings, MeshSettings, batch_shards, make_mesh
 from condmis_jax.sharding.hosts import is_first, joined, own_shards, to_host
 from condmis_jax.sharding.runtime import setup
@@ -39,24 +41,41 @@ from condmis_jax.training import (
 
 STEPS, BATCH, EVERY = 30, 5, 5
 HOSTS_STEPS = 14
-CONFIG = DecoderConfig.from_dict(
-    {
-        "model_type": "qwen2",
-        "vocab_size": 150,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 48,
-        "max_position_embeddings": 256,
-        "tie_word_embeddings": False,
-    }
-)
+SIZES = {
+    "model_type": "qwen2",
+    "vocab_size": 150,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+CONFIG = DecoderConfig.from_dict(SIZES)
+MODELS = {
+    "full": CONFIG,
+    "adapters": replace(CONFIG, lora=Lora(4, 8, dropout=0.3, targets=TARGETS)),
+    "experts": DecoderConfig.from_dict(
+        {
+            **SIZES,
+            "model_type": "qwen3_moe",
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+        }
+    ),
+}
 MESHES = {
     "one": MeshSettings(data=1),
     "data": MeshSettings(data=8),
     "all": MeshSettings(data=2, fsdp=2, tensor=2),
     "tensor": MeshSettings(data=1, fsdp=2, tensor=4),  # splits 4 heads, not 2 key/value heads
+}
+SHARDED = {
+    "full": ("data", "all", "tensor"),
+    "adapters": ("all",),
+    "experts": ("all", "tensor"),
 }
 
 
@@ -83,11 +102,22 @@ def stage_data(*, steps: int = STEPS, shards: int = 1, **packing: int) -> StageD
     return StageData(data=data, plan=plan, held_out=plan[:2], dose={}, fingerprint={})
 
 
-def tiny_step(mesh: Any, steps: int = STEPS, **compute: Any) -> TrainStep:
+def tiny_step(
+    mesh: Any, steps: int = STEPS, config: DecoderConfig = CONFIG, seed: int = 0, **compute: Any
+) -> TrainStep:
     # Where a gradient is only rounding, as a key bias's is, a small eps would make it a full step.
     settings = OptimiserSettings(warmup_steps=3, weight_decay=0.1, eps=1e-3)
-    optimiser = make_optimiser(settings, 1e-2, steps, CONFIG)
-    return make_step(CONFIG, ComputeSettings(**compute), optimiser, mesh)
+    optimiser = make_optimiser(settings, 1e-2, steps, config)
+    return make_step(config, ComputeSettings(**compute), optimiser, mesh, seed=seed)
+
+
+def tiny_params(config: DecoderConfig, mesh: Any) -> Any:
+    """First parameters; B of an adapter is not 0, so that what its A sees matters at once."""
+    params = init_params(config, 0, mesh)
+    for i, name in enumerate(sorted(n for n in params if n.endswith(".b"))):
+        drawn = 0.3 * jax.random.normal(jax.random.key(i), params[name].shape)
+        params[name] = jax.device_put(drawn, params[name].sharding)
+    return params
 
 
 def run(
@@ -104,11 +134,13 @@ def run(
     return {name: to_host(value) for name, value in done.items()}
 
 
-def first_losses(mesh: Any, steps: int, **packing: int) -> tuple[list[float], Any]:
+def first_losses(
+    mesh: Any, steps: int, config: DecoderConfig = CONFIG, seed: int = 0, **packing: int
+) -> tuple[list[float], Any]:
     """Losses of the first steps, and the parameters behind them."""
     data = stage_data(steps=steps, shards=batch_shards(mesh), **packing)
-    step = tiny_step(mesh, steps)
-    params = init_params(CONFIG, 0, mesh)
+    step = tiny_step(mesh, steps, config, seed)
+    params = tiny_params(config, mesh)
     state = step.init_optimiser(params)
     losses = []
     for batch in step_iterator(data.plan, data.data, batch_shards(mesh)):
@@ -127,10 +159,15 @@ def slowed(step: TrainStep) -> TrainStep:
 
 
 def meshes() -> None:
-    found = {}
-    for name, settings in MESHES.items():
+    print(json.dumps({model: of_meshes(model) for model in MODELS}))
+
+
+def of_meshes(model: str) -> dict[str, Any]:
+    config, found = MODELS[model], {}
+    for name in ("one", *SHARDED[model]):
+        settings = MESHES[name]
         devices = jax.devices()[:1] if name == "one" else jax.devices()
-        losses, params = first_losses(make_mesh(settings, devices), 5)
+        losses, params = first_losses(make_mesh(settings, devices), 5, config)
         found[name] = {
             "losses": losses,
             "norm": float(sum(np.square(np.asarray(p)).sum() for p in params.values())),
@@ -140,7 +177,7 @@ def meshes() -> None:
                 for n, p in params.items()
             },
         }
-    print(json.dumps(found))
+    return found
 
 
 def hosts(folder: Path, kind: Any, file: Path) -> None:
