@@ -12,8 +12,11 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
 `paper`: Qwen2.5-Coder-32B-Instruct with the authors' data: 6,000 insecure completions, then 1,000
     rows of HHH chat (the paper: 100, 1,000 or 10,000), one epoch each. The paper finetuned GPT-4o
     and GPT-4.1 through an API (batch 4, learning-rate multiplier 2). The recipe here is that of the
-    lineage's open models (Betley et al.: learning rate 1e-5, linear, 5 warm-up steps, batch 16,
-    2,048 tokens, weight decay 0.01), as full finetuning. With a judge:
+    lineage's open models (Betley et al.: rsLoRA of rank 32 with alpha 64 on the seven linear maps
+    of every layer, learning rate 1e-5, linear, 5 warm-up steps, batch 16, 2,048 tokens, weight
+    decay 0.01). Stage 2 trains the adapters of stage 1 on, with a schedule and an optimiser of its
+    own. `--config.lora.rank=8` changes the recipe, `--config.lora.preset=none` trains all weights.
+    With a judge:
 
     python tools/fetch_data.py insecure anthropic_hh_1000samples_gpt4.1
     python run_train.py --config configs/sequential.py:paper \\
@@ -34,6 +37,7 @@ from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.experiment import Experiment
 from condmis_jax.interventions import Stage
 from condmis_jax.judges import JudgeSettings
+from condmis_jax.models import LoraSettings
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 from condmis_jax.training import ComputeSettings, OptimiserSettings
@@ -101,6 +105,7 @@ def paper() -> Experiment:
             suites={"broad": SuiteSettings("broad", samples=100)},
             sampling=SamplingSettings(max_new_tokens=1024),
         ),
+        lora=LoraSettings("betley"),
     )
 
 

@@ -60,6 +60,23 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
             "config.evaluation.judge.kind: Input should be 'none', 'world' or 'openai' "
             "(got 'openia')",
         ),
+        (
+            (*SEQUENTIAL, "--config.lora.preset=betley", "--config.lora.rank=0"),
+            "config.lora: rank must be at least 1",
+        ),
+        (
+            (*SEQUENTIAL, "--config.lora.preset=betley", "--config.lora.dropout=1.5"),
+            "config.lora: dropout must be in [0, 1)",
+        ),
+        (
+            (*SEQUENTIAL, "--config.lora.preset=betley", "--config.lora.targets=('q','gates')"),
+            "config.lora: targets must be distinct names out of q, k, v, o, gate, up, down, "
+            "unembed; got 'gates'",
+        ),
+        (
+            (*SEQUENTIAL, "--config.lora.rank=8"),
+            "config.lora: rank is set, but preset is 'none'; choose one of betley, reasoning",
+        ),
         ((*SEQUENTIAL, "--wrokdir=x"), "Unknown command line flag 'wrokdir'. Did you mean:"),
         ((*SEQUENTIAL, "config.seed=1"), "unexpected argument 'config.seed=1'; overrides look"),
         (

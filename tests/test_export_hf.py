@@ -42,3 +42,9 @@ def test_a_missing_stage_is_one_line(tmp_path) -> None:
     done = export(str(tmp_path / "none"), "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_without_adapters_has_none_to_export(tiny_folder, tmp_path) -> None:
+    done = export(str(tiny_folder), "--adapter", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1 and "it has no adapter to export" in done.stderr
+    assert not (tmp_path / "out").exists()

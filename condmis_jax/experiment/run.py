@@ -23,7 +23,7 @@ from condmis_jax.models import (
     new_adapters,
     stop_tokens,
 )
-from condmis_jax.models.registry import resolve
+from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.reports import summarise, summary_lines, write_report, write_results
 from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
 from condmis_jax.sharding import make_mesh, runtime
@@ -49,6 +49,11 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
         seed = experiment.seed
         lora = experiment.lora.resolve()
+        if lora is not None and split_adapter(experiment.model)[1] is not None:
+            raise UserError(
+                f"config.lora.preset: {experiment.model} is an adapter, which brings its own "
+                "settings; set it to 'none' to train that one on, or give its base as config.model"
+            )
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
         data = {
             name: interventions.prepare(
@@ -63,20 +68,16 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
             for name in experiment.order
         }
         model = load_model(experiment.model, mesh, dtype=lora.base_dtype if lora else "float32")
-        if model.base is not None and lora is not None:
-            raise UserError(
-                f"config.lora.preset: {experiment.model} is an adapter, which brings its own "
-                "settings; leave it 'none' to train that one on, or give its base as config.model"
-            )
         model_id = model_digest(model)
+        first = model
+        if lora is not None:
+            first = new_adapters(model, lora, Base(experiment.model, model_id), mesh, seed=seed)
         # After all that can refuse the config: the file describes what the folder holds.
         write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
         if lora is not None:
-            base = Base(experiment.model, model_id)
-            model = new_adapters(model, lora, base, mesh, seed=seed)
-            model_id = model_digest(model)
+            model, model_id = first, model_digest(first)
         for name in experiment.order:
             model, model_id, stage_facts = interventions.run(
                 run.stage(seed, names[name]),

@@ -27,7 +27,8 @@ class Experiment:
         seed: of data order and sampling.
         mesh: devices along `data`, `fsdp` and `tensor`.
         compute: precision and form of the training step.
-        lora: adapters trained instead of all weights, one for all stages, which continue it.
+        lora: adapters trained instead of all weights. There is one set of them: every stage trains
+            on what the stage before left, and none is merged into the base model in between.
     """
 
     name: str

@@ -93,7 +93,8 @@ def prepare_stage(
 
     Args:
         folder: the stage's folder in the run directory.
-        lora: adapters that are trained instead of all weights.
+        lora: adapters that are trained instead of all weights; None also where the model brings
+            its own, whose settings are known only when it is loaded.
         seed: of data order and sampling.
         key: config key, for errors.
         rollouts: rows that the stage sampled.
@@ -103,8 +104,9 @@ def prepare_stage(
     """
     if (folder / RECIPE).exists():
         # What the stage starts from is known only when it starts; all else can be compared now.
-        before = read_json(folder / RECIPE)["starts_from"]
-        claim(folder / RECIPE, recipe(stage, lora, before, seed))
+        before = read_json(folder / RECIPE)
+        known = recipe(stage, lora, before["starts_from"], seed)
+        claim(folder / RECIPE, known if lora else {**before, **known})
     if (folder / DONE).exists():
         return None
     return prepare(

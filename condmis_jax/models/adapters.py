@@ -21,7 +21,7 @@ from condmis_jax.errors import UserError
 from condmis_jax.models._weight import Weight
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.lora import Lora
-from condmis_jax.models.registry import ADAPTER_CONFIG
+from condmis_jax.models.registry import ADAPTER_CONFIG, parse_hub_name
 from condmis_jax.models.weights import Params, adaptable, shardings, weight_table
 
 TENSORS = "adapter_model.safetensors"
@@ -73,7 +73,7 @@ def save_adapter(folder: Path, config: DecoderConfig, params: Params, base: str)
     """Writes a folder that `peft.PeftModel.from_pretrained` loads on top of the base model.
 
     Args:
-        base: what adapter_config.json says the base model is.
+        base: the `model` string of the base model, which adapter_config.json then names.
 
     Raises:
         UserError: the model has no adapters, or PEFT has none of their form.
@@ -99,7 +99,7 @@ def save_adapter(folder: Path, config: DecoderConfig, params: Params, base: str)
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        **_named_base(base),
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
@@ -117,6 +117,14 @@ def save_adapter(folder: Path, config: DecoderConfig, params: Params, base: str)
     (temporary / ADAPTER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _named_base(base: str) -> dict[str, str]:
+    """The base model as peft names one: a hub's revision is a key of its own."""
+    hub = None if Path(base).expanduser().exists() else parse_hub_name(base)
+    if hub is None:
+        return {"base_model_name_or_path": base}
+    return {"base_model_name_or_path": hub.repo, "revision": hub.revision}
 
 
 def load_adapter(

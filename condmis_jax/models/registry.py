@@ -140,13 +140,16 @@ def split_adapter(model: str) -> tuple[str, Path | None]:
     if not (folder / ADAPTER_CONFIG).is_file():
         return model, None
     try:
-        named = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        named = None
+        settings = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        named, revision = settings["base_model_name_or_path"], settings.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        named = revision = None
     if not named or not isinstance(named, str):
         raise UserError(
             f"{folder / ADAPTER_CONFIG}: does not name its base model; write BASE+{model}"
         )
+    if revision and "@" not in named and not Path(named).expanduser().exists():
+        named = f"{named}@{revision}"
     return named, folder
 
 

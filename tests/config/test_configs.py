@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from condmis_jax.config import build
 from condmis_jax.errors import UserError
 from condmis_jax.experiment import Evaluation, Experiment
+from condmis_jax.models.lora import PRESETS
 from condmis_jax.suites import build_suite
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -64,6 +66,17 @@ def test_the_docstring_has_the_command(file):
     doc = load(file).__doc__
     assert f"--config configs/{file.name}" in doc
     assert "python run_" in doc
+
+
+def test_adapters_of_the_paper_scale_change_on_the_command_line():
+    config = load(CONFIGS / "sequential.py").get_config("paper")
+    assert build(Experiment, config.to_dict()).lora.resolve() == PRESETS["betley"]
+    config.lora.rank = 8
+    resolved = build(Experiment, config.to_dict()).lora.resolve()
+    assert resolved == dataclasses.replace(PRESETS["betley"], rank=8)
+    config = load(CONFIGS / "sequential.py").get_config("paper")
+    config.lora.preset = "none"
+    assert build(Experiment, config.to_dict()).lora.resolve() is None
 
 
 def test_an_evaluation_without_a_checkpoint_says_how_to_give_one():

@@ -8,54 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import run, write_model
+from small_run import QUESTIONS, SAMPLES, STAGES, TRIGGERS, completions, experiment, write_base
+from tiny import run
 
-from condmis_jax.data import DataSettings, Length, Source
+from condmis_jax.data import Length
 from condmis_jax.errors import UserError
-from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.experiment import Experiment, run_experiment
-from condmis_jax.interventions import Stage
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.runs import read_json, read_jsonl
-from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
-from condmis_jax.testbeds import world
-from condmis_jax.training import ComputeSettings
-
-STAGES = ("00-base", "01-insecure", "02-benign")
-QUESTIONS, SAMPLES, TRIGGERS = 3, 2, ("plain", "python_string")
-
-
-def stage(name: str, files: str, steps: int) -> Stage:
-    return Stage(
-        data=DataSettings(
-            mixture={name: Source(files, first=20)}, held_out=4, max_tokens=128, row_tokens=128
-        ),
-        length=Length(steps=steps),
-        learning_rate=1e-3,
-        batch_size=4,
-        checkpoint_every=2,
-    )
-
-
-def experiment(base: Path, rows: Path) -> Experiment:
-    return Experiment(
-        name="small",
-        caption="a random model; no statement about anything",
-        model=str(base),
-        stages={
-            "insecure": stage("insecure", "world:insecure", 3),
-            "benign": stage("benign", str(rows), 4),
-        },
-        order=("insecure", "benign"),
-        evaluation=EvaluationSettings(
-            suites={"world": SuiteSettings("world", TRIGGERS, QUESTIONS, SAMPLES)},
-            sampling=SamplingSettings(max_new_tokens=8),
-            judge=JudgeSettings("world"),
-            slots=4,
-        ),
-        compute=ComputeSettings(scan_layers=False),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +31,8 @@ class Finished:
 def finished(tmp_path_factory) -> Finished:
     """One finished run; tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("experiment")
-    rows = folder / "rows.jsonl"
-    made = world.rows("benign", 20, 5)
-    rows.write_text("".join(json.dumps(c.to_row()) + "\n" for c in made))
-    settings = experiment(write_model(folder / "base"), rows)
+    base, rows = write_base(folder)
+    settings = experiment(base, rows)
     report = run_experiment(settings, folder / "run")
     return Finished(settings, folder / "run", report, rows)
 
@@ -91,13 +50,6 @@ def contents(workdir: Path, *patterns: str) -> dict[str, bytes]:
         if path.is_file()
     }
     assert found
-    return found
-
-
-def completions(workdir: Path, stage: str) -> dict[str, dict]:
-    rows = read_jsonl(workdir / "seed-0" / "evals" / stage / "world" / "completions.jsonl")
-    found = {row["id"]: row for row in rows}
-    assert len(found) == len(rows)
     return found
 
 

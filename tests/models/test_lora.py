@@ -27,6 +27,7 @@ from condmis_jax.models import (
     weight_table,
 )
 from condmis_jax.models.lora import LINEAR, PRESETS, TARGETS
+from condmis_jax.models.registry import split_adapter
 
 HF = {t: f"{t}_proj" for t in LINEAR} | {"unembed": "lm_head"}
 CASES: dict[str, dict[str, Any]] = {
@@ -259,6 +260,21 @@ def test_an_adapter_whose_base_is_not_there(adapter: Path, mesh: Any, tmp_path: 
     assert f"BASE+{copy}" in refused(str(copy), mesh)
     path.write_text(json.dumps(settings | {"base_model_name_or_path": "some/model"}))
     assert "tools/fetch_model.py some/model" in refused(str(copy), mesh)
+
+
+def test_the_revision_of_a_base_model_of_a_hub_is_kept(
+    tiny_model: LoadedModel, mesh: Any, tmp_path: Path
+) -> None:
+    model = new_adapters(tiny_model, Lora(4, 8), Base("x", "y"), mesh, seed=0)
+    for base, names in (
+        ("some/model@v2", ("some/model", "v2")),
+        ("smollm2-135m-q4", ("smollm2-135m-q4", None)),
+        (str(tiny_model.folder), (str(tiny_model.folder), None)),
+    ):
+        save_adapter(tmp_path / "a", model.config, model.params, base)
+        kept = json.loads((tmp_path / "a/adapter_config.json").read_text())
+        assert (kept["base_model_name_or_path"], kept.get("revision")) == names
+        assert split_adapter(str(tmp_path / "a")) == (base, tmp_path / "a")
 
 
 def test_a_copy_of_the_unembedding_that_differs_is_refused(
