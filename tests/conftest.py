@@ -18,6 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--models-table", type=Path, help="where to write the table of model families")
+    parser.addoption("--lora-rows", type=Path, help="chat JSONL for the comparison with peft")
 
 
 @pytest.fixture(scope="session")
