@@ -1,12 +1,17 @@
-"""Full finetuning, tokens per second: condmis_jax beside Hugging Face transformers on torch.
+"""Finetuning, tokens per second: condmis_jax beside Hugging Face transformers on torch.
 
     python tools/bench/train.py --data insecure.jsonl
+    python tools/bench/train.py --data insecure.jsonl --lora
+
+With --lora both train adapters only (the peer with peft): rank 32, alpha 64, rsLoRA, on the seven
+linear maps of every layer.
 
 Same weights (SmolLM2-135M-Instruct, dequantised to float32), same rows, same batches of 16
 conversations, same AdamW, loss on assistant tokens only, same cores, taking turns; a turn is one
 optimiser step. The peer accumulates microbatches of 4 rows, each padded to its longest row, as its
-trainer does with per_device_train_batch_size=4 (16 rows at once need more than 24 GB for logits).
-Only real tokens are counted, never padding. The last line printed is one JSON object.
+trainer does with per_device_train_batch_size=4 (16 long rows at once need more than 24 GB for
+logits; --peer-rows 16 where they are short). Only real tokens are counted, never padding. The last
+line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,7 +25,6 @@ from pairing import Turn, compare, serve
 
 BATCH = 16
 MAX_TOKENS = 1024
-PEER_ROWS = 4
 
 
 def main() -> None:
@@ -30,15 +34,25 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="chat JSONL")
     parser.add_argument("--model", default="smollm2-135m-q4")
     parser.add_argument("--turns", type=int, default=4, help="counted steps of each")
+    parser.add_argument("--lora", action="store_true", help="adapters instead of all weights")
+    parser.add_argument("--peer-rows", type=int, default=4, help="rows of the peer's microbatch")
     parser.add_argument("--worker", choices=["ours", "peer"])
     args = parser.parse_args()
     if args.worker:
         serve({"ours": ours, "peer": peer}[args.worker](args))
         return
     shared = ["--data", args.data, "--model", args.model, "--turns", str(args.turns)]
+    shared += ["--peer-rows", str(args.peer_rows), *(["--lora"] if args.lora else [])]
     result = compare(__file__, shared, args.turns)
-    about = {"bench": "train", "what": "full finetuning, float32", "peer": "transformers on torch"}
-    print(json.dumps({**about, "batch": BATCH, "data": args.data.split("/")[-1], **result}))
+    about = {
+        "bench": "train",
+        "what": ("LoRA 32/64" if args.lora else "full finetuning") + ", float32",
+        "peer": ("transformers + peft" if args.lora else "transformers") + " on torch",
+        "batch": BATCH,
+        "peer_rows": args.peer_rows,
+        "data": args.data.split("/")[-1],
+    }
+    print(json.dumps({**about, **result}))
 
 
 def conversations(args: argparse.Namespace, template: Any) -> list[Any]:
@@ -57,13 +71,17 @@ def ours(args: argparse.Namespace) -> Turn:
     from condmis_jax.data import ChatTemplate
     from condmis_jax.data.batches import pack_arrays
     from condmis_jax.data.packing import best_row_tokens, plan_step
-    from condmis_jax.models import load_model
+    from condmis_jax.models import Base, load_model, new_adapters
+    from condmis_jax.models.lora import PRESETS
     from condmis_jax.sharding import MeshSettings, make_mesh, runtime
     from condmis_jax.training import ComputeSettings, OptimiserSettings, make_optimiser, make_step
 
     runtime.setup()
     mesh = make_mesh(MeshSettings())
     model = load_model(args.model, mesh)
+    if args.lora:
+        # The base's digest is not asked for here.
+        model = new_adapters(model, PRESETS["betley"], Base(args.model, ""), mesh, seed=0)
     data = conversations(args, ChatTemplate(model.tokenizer, model.stop))
     lengths = [len(d.tokens) for d in data]
     steps = [list(range(i, i + BATCH)) for i in range(0, len(data), BATCH)]
@@ -77,11 +95,9 @@ def ours(args: argparse.Namespace) -> Turn:
     state = {"params": model.params, "optimiser": step.init_optimiser(model.params)}
 
     def one(turn: int) -> None:
-        gradients, loss = step.zeros()
         loss_tokens = sum(int(data[m].loss[1:].sum()) for m in steps[turn])
-        for batch in plan[turn]:
-            arrays = step.place(pack_arrays(batch, data, 1.0 / loss_tokens, 1))
-            gradients, loss = step.accumulate(gradients, loss, state["params"], arrays)
+        arrays = [pack_arrays(batch, data, 1.0 / loss_tokens, 1) for batch in plan[turn]]
+        gradients, loss = step.total(state["params"], arrays)
         state["params"], state["optimiser"], _ = step.update(
             state["params"], state["optimiser"], gradients
         )
@@ -117,15 +133,23 @@ def peer(args: argparse.Namespace) -> Turn:
     tokenizer = load_tokenizer(folder)
     data = conversations(args, ChatTemplate(tokenizer, stop_tokens(folder, tokenizer)))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if args.lora:
+        from peft import LoraConfig, get_peft_model
+
+        settings = LoraConfig(
+            r=32, lora_alpha=64, use_rslora=True, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(model, settings)
     model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=1e-5, weight_decay=0.0)
 
     def turn(number: int) -> dict[str, float]:
         step = data[number * BATCH : (number + 1) * BATCH]
         begin = time.perf_counter()
         loss_tokens = sum(int(r.loss[1:].sum()) for r in step)
-        for start in range(0, BATCH, PEER_ROWS):
-            rows = step[start : start + PEER_ROWS]
+        for start in range(0, BATCH, args.peer_rows):
+            rows = step[start : start + args.peer_rows]
             T = max(len(r.tokens) for r in rows)
             tokens = torch.zeros(len(rows), T, dtype=torch.long)
             mask = torch.zeros(len(rows), T, dtype=torch.long)
@@ -142,7 +166,7 @@ def peer(args: argparse.Namespace) -> Turn:
                 num_items_in_batch=torch.tensor(loss_tokens),
             ).loss
             loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - begin
