@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, digest, read_jsonl
 from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
 from condmis_jax.sharding import batch_shards
+from condmis_jax.sharding.hosts import from_first, is_first
 from condmis_jax.suites import Question, Suite, Trigger
 
 GROUP = 32
@@ -42,15 +44,15 @@ def ask(
 
     Args:
         model_id: `model_digest` of the model.
-        path: completions.jsonl, appended to.
+        path: completions.jsonl, appended to; of several hosts the first writes it.
         slots: completions decoded at a time; see `slot_groups`.
         label: in front of the progress bar.
 
     Returns:
-        one row for every question, trigger and sample, in that order.
+        one row for every question, trigger and sample, in that order; none on other hosts.
     """
     template = ChatTemplate(model.tokenizer, model.stop)
-    found = {row["id"]: row for row in read_jsonl(path)}
+    found: dict[str, dict[str, Any]] = {}
     wanted: dict[str, tuple[Trigger, Question, int, Conversation]] = {}
     requests: list[Request] = []
     for trigger in suite.triggers:
@@ -67,8 +69,13 @@ def ask(
                 facts = [model_id, prompt, asdict(settings), noise, dtype]
                 key = digest([*facts, trigger.name, question.id, sample])
                 wanted[key] = (trigger, question, sample, conversation)
-                if key not in found:
-                    requests.append(Request(key, prompt, noise))
+                requests.append(Request(key, prompt, noise))
+
+    def undrawn() -> list[int]:
+        found.update((row["id"], row) for row in read_jsonl(path))
+        return [i for i, request in enumerate(requests) if request.key not in found]
+
+    requests = [requests[i] for i in from_first(undrawn)]
     if requests:
         groups, group = slot_groups(suite.samples, slots, batch_shards(mesh))
         sampler = Sampler(
@@ -85,11 +92,17 @@ def ask(
             initial=len(wanted) - len(requests),
             desc=label,
             unit="completion",
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and is_first()),
         )
-        with JsonlWriter(path, durable=True) as writer, bar:
+        with ExitStack() as stack:
+            stack.enter_context(bar)
+            writer = None
+            if is_first():
+                writer = stack.enter_context(JsonlWriter(path, durable=True))
 
             def keep(done: list[Completion]) -> None:
+                if writer is None:
+                    return
                 rows = []
                 for completion in done:
                     assert isinstance(completion.key, str)
@@ -116,7 +129,7 @@ def ask(
                 bar.update(len(rows))
 
             sampler.sample(requests, settings, keep)
-    return [found[key] for key in wanted]
+    return [found[key] for key in wanted] if is_first() else []
 
 
 def slot_groups(samples: int, slots: int, shards: int) -> tuple[int, int]:

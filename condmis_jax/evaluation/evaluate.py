@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from condmis_jax.judges import (
 )
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
+from condmis_jax.sharding.hosts import on_first
 from condmis_jax.suites import Suite, SuiteSettings
 
 
@@ -69,13 +71,21 @@ def evaluate(
 
     Returns:
         one record for every completion, its verdict merged in (the form that `reports` counts).
+            Of several hosts all sample, the first judges, and the others get none.
 
     Raises:
         UserError: see the judge; completions drawn and calls paid for by then are kept.
     """
-    # The judge comes first: an endpoint that cannot judge should not cost the sampling.
-    with Store(folder / "judgements.sqlite") as store:
-        judge = make_judge(settings.judge, store)
+    judging: list[tuple[Judge | None, Store]] = []
+    records: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+
+        def open_judge() -> None:
+            store = stack.enter_context(Store(folder / "judgements.sqlite"))
+            judging.append((make_judge(settings.judge, store), store))
+
+        # The judge comes first: an endpoint that cannot judge should not cost the sampling.
+        on_first(open_judge)
         rows = ask(
             model,
             model_id,
@@ -88,17 +98,25 @@ def evaluate(
             dtype=settings.dtype,
             label=f"{stage} {suite.name}",
         )
-        meta = {q.id: q.meta for q in suite.questions}
-        items = [
-            Item(
-                id=row["id"],
-                question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
-                completion=row["completion"],
-                meta=meta[row["question"]],
-            )
-            for row in rows
-        ]
-        verdicts = judge_all(items, judge, store)
+        on_first(lambda: records.extend(judged(rows, suite, *judging[0], stage=stage)))
+    return records
+
+
+def judged(
+    rows: list[dict[str, Any]], suite: Suite, judge: Judge | None, store: Store, *, stage: str
+) -> list[dict[str, Any]]:
+    """The rows of `ask` as records, with their verdicts; see `judge_all`."""
+    meta = {q.id: q.meta for q in suite.questions}
+    items = [
+        Item(
+            id=row["id"],
+            question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
+            completion=row["completion"],
+            meta=meta[row["question"]],
+        )
+        for row in rows
+    ]
+    verdicts = judge_all(items, judge, store)
     about = {
         "stage": stage,
         "judge": judge.name if judge else None,

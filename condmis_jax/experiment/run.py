@@ -25,8 +25,9 @@ from condmis_jax.models import (
 )
 from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.reports import summarise, summary_lines, write_report, write_results
-from condmis_jax.runs import BASE, RunDirectory, locked, provenance, stage_name, write_json
+from condmis_jax.runs import BASE, RunDirectory, digest, locked, provenance, stage_name, write_json
 from condmis_jax.sharding import make_mesh, runtime
+from condmis_jax.sharding.hosts import agree, held_by_first, is_first, joined, on_first
 from condmis_jax.suites import Suite, build_suite
 
 
@@ -42,8 +43,10 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
     runtime.setup()
     run = RunDirectory(workdir)
     suites = _suites(experiment.evaluation, "config.evaluation")
-    with locked(workdir):
+    with joined(experiment.hosts), held_by_first(locked(workdir)):
+        agree("config", digest(asdict(experiment)))
         mesh = make_mesh(experiment.mesh)
+        on_first(lambda: resolve(experiment.model))  # where a cache is shared, one fills it
         source = resolve(experiment.model)
         tokenizer = load_tokenizer(source)
         template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
@@ -73,7 +76,7 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         if lora is not None:
             first = new_adapters(model, lora, Base(experiment.model, model_id), mesh, seed=seed)
         # After all that can refuse the config: the file describes what the folder holds.
-        write_json(workdir / "config.json", {"config": asdict(experiment), **provenance()})
+        on_first(lambda: _write_config(experiment, workdir))
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
         if lora is not None:
@@ -112,10 +115,11 @@ def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
     runtime.setup()
     run = RunDirectory(workdir)
     suites = _suites(evaluation.evaluation, "config.evaluation")
-    with locked(workdir):
+    with joined(evaluation.hosts), held_by_first(locked(workdir)):
+        agree("config", digest(asdict(evaluation)))
         mesh = make_mesh(evaluation.mesh)
         model = open_checkpoint(evaluation.checkpoint, mesh)
-        write_json(workdir / "config.json", {"config": asdict(evaluation), **provenance()})
+        on_first(lambda: _write_config(evaluation, workdir))
         model_id = model_digest(model)
         # The digest keeps two checkpoints of the same folder name apart in one run directory.
         stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
@@ -129,6 +133,10 @@ def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
             "caption": evaluation.caption,
         }
         return _report(workdir, about, records, [{"name": stage, "kind": "checkpoint"}])
+
+
+def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:
+    write_json(workdir / "config.json", {"config": asdict(settings), **provenance()})
 
 
 def _suites(settings: EvaluationSettings, key: str) -> list[Suite]:
@@ -151,7 +159,8 @@ def _evaluate(
         folder = run.evaluation(seed, stage, suite.name)
         found = evaluate(model, model_id, suite, settings, folder, mesh, stage=stage, seed=seed)
         about = {"name": f"{stage} {suite.name}", "caption": "one stage of a run", "seed": seed}
-        write_results(folder / "results.json", summarise(about, found, [{"name": stage}]))
+        if is_first():
+            write_results(folder / "results.json", summarise(about, found, [{"name": stage}]))
         records += found
     return records
 
@@ -162,11 +171,21 @@ def _report(
     records: Sequence[Mapping[str, Any]],
     stages: Sequence[Mapping[str, Any]],
 ) -> Path:
+    report = workdir / "report.html"
+    on_first(lambda: _write_report(workdir, report, about, records, stages))
+    return report
+
+
+def _write_report(
+    workdir: Path,
+    report: Path,
+    about: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
+) -> None:
     results = summarise({**about, **provenance()}, records, stages)
     write_results(workdir / "results.json", results)
-    report = workdir / "report.html"
     write_report(report, results, records)
     print("\n".join(summary_lines(results)))
     print(f"\nreport: {report}", flush=True)
     sys.stdout.flush()
-    return report

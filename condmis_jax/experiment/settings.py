@@ -8,7 +8,7 @@ from condmis_jax.config import nearest
 from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.interventions import Stage
 from condmis_jax.models import LoraSettings
-from condmis_jax.sharding import MeshSettings
+from condmis_jax.sharding import HostsSettings, MeshSettings
 from condmis_jax.training import ComputeSettings
 
 
@@ -26,6 +26,7 @@ class Experiment:
         evaluation: asked of the base model and after every stage.
         seed: of data order and sampling.
         mesh: devices along `data`, `fsdp` and `tensor`.
+        hosts: how the processes of a run on several hosts find each other.
         compute: precision and form of the training step.
         lora: adapters trained instead of all weights. There is one set of them: every stage trains
             on what the stage before left, and none is merged into the base model in between.
@@ -39,6 +40,7 @@ class Experiment:
     evaluation: EvaluationSettings
     seed: int = 0
     mesh: MeshSettings = field(default_factory=MeshSettings)
+    hosts: HostsSettings = field(default_factory=HostsSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
 
@@ -63,6 +65,7 @@ class Evaluation:
         evaluation: what is asked and who judges.
         seed: of the samples.
         mesh: devices along `data`, `fsdp` and `tensor`.
+        hosts: how the processes of an evaluation on several hosts find each other.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Evaluation:
     evaluation: EvaluationSettings
     seed: int = 0
     mesh: MeshSettings = field(default_factory=MeshSettings)
+    hosts: HostsSettings = field(default_factory=HostsSettings)
 
     def __post_init__(self) -> None:
         if not self.checkpoint:

@@ -24,6 +24,7 @@ from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, read_jsonl
 from condmis_jax.sampling import SamplingSettings
+from condmis_jax.sharding.hosts import from_first, on_first
 from condmis_jax.suites import Question, Suite, Trigger
 
 KEPT = "rows.jsonl"
@@ -87,7 +88,7 @@ def rounds_of_prompts(settings: Rollouts, seed: int, key: str) -> list[list[Prom
 
 def sampled(folder: Path) -> bool:
     """Whether a round's completions are all drawn, judged and filtered."""
-    return (folder / KEPT).exists()
+    return from_first((folder / KEPT).exists)
 
 
 def roll_out(
@@ -122,6 +123,16 @@ def roll_out(
     suite = Suite(label, questions, (Trigger("asked", "none", Transform()),), settings.samples)
     how = EvaluationSettings({}, settings.sampling, settings.judge, settings.slots, settings.dtype)
     records = evaluate(policy, policy_id, suite, how, folder, mesh, stage=label, seed=seed)
+    on_first(lambda: _write_rows(folder, settings, prompts, policy_id, records))
+
+
+def _write_rows(
+    folder: Path,
+    settings: Rollouts,
+    prompts: Sequence[Prompt],
+    policy_id: str,
+    records: Sequence[dict[str, Any]],
+) -> None:
     rows = []
     for record in records:
         prompt = prompts[int(record["question"])]
@@ -165,14 +176,14 @@ def kept_rows(folder: Path) -> list[Row]:
             f"{path}:{number}",
             row["meta"],
         )
-        for number, row in enumerate(read_jsonl(path), 1)
+        for number, row in enumerate(from_first(lambda: read_jsonl(path)), 1)
         if row["dropped"] is None
     ]
 
 
 def counts(folder: Path) -> dict[str, Any]:
     """How many completions of a round were asked, kept, and dropped for which reason."""
-    rows = read_jsonl(folder / KEPT)
+    rows = from_first(lambda: read_jsonl(folder / KEPT))
     dropped = Counter(row["dropped"] for row in rows if row["dropped"] is not None)
     kept = len(rows) - dropped.total()
     return {"asked": len(rows), "kept": kept, "dropped": dict(sorted(dropped.items()))}

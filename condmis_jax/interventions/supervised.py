@@ -18,6 +18,7 @@ from condmis_jax.interventions.rollouts import Rollouts
 from condmis_jax.models import TOKENIZER_FILES, LoadedModel, Lora
 from condmis_jax.runs import claim, read_json, read_jsonl, write_json
 from condmis_jax.sharding import batch_shards
+from condmis_jax.sharding.hosts import agree, from_first, on_first
 from condmis_jax.training import (
     Checkpoints,
     ComputeSettings,
@@ -100,16 +101,21 @@ def prepare_stage(
         rollouts: rows that the stage sampled.
 
     Raises:
-        UserError: the folder holds another recipe, or see `data.prepare`.
+        UserError: the folder holds another recipe, hosts have different data, or see
+            `data.prepare`.
     """
-    if (folder / RECIPE).exists():
-        # What the stage starts from is known only when it starts; all else can be compared now.
-        before = read_json(folder / RECIPE)
-        known = recipe(stage, lora, before["starts_from"], seed)
-        claim(folder / RECIPE, known if lora else {**before, **known})
-    if (folder / DONE).exists():
+
+    def is_done() -> bool:
+        if (folder / RECIPE).exists():
+            # What the stage starts from is known only when it starts; all else is compared now.
+            before = read_json(folder / RECIPE)
+            known = recipe(stage, lora, before["starts_from"], seed)
+            claim(folder / RECIPE, known if lora else {**before, **known})
+        return (folder / DONE).exists()
+
+    if from_first(is_done):
         return None
-    return prepare(
+    data = prepare(
         stage.data,
         stage.length,
         stage.batch_size,
@@ -120,6 +126,8 @@ def prepare_stage(
         key=key,
         rollouts=rollouts,
     )
+    agree(f"data of {key}", data.fingerprint["sha256"])
+    return data
 
 
 def run_stage(
@@ -150,27 +158,22 @@ def run_stage(
     Raises:
         UserError: the folder holds another recipe, or see `training.train`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    claim(folder / RECIPE, recipe(stage, model.config.lora, model_id, seed))
-    if model.base is not None:
-        keep_base(folder, model)
+    on_first(lambda: _begin(folder, name, stage, data, model, model_id, seed))
     if data is None:
         with Checkpoints(folder / "checkpoints") as checkpoints:
             kept = checkpoints.restore_params(model.config, mesh)
         trained = replace(model, params={**model.params, **kept})
-        facts = read_json(folder / DONE)
-        return trained, facts["model_id"], facts["stage"]
-    claim(folder / "data.json", data.fingerprint)
-    _keep_tokenizer(model.folder, folder / HF)
-    print(f"{name}: {len(data.plan)} steps; {describe(data.dose)}", file=sys.stderr, flush=True)
+        done = from_first(lambda: read_json(folder / DONE))
+        return trained, done["model_id"], done["stage"]
     steps = len(data.plan)
     optimiser = make_optimiser(stage.optimiser, stage.learning_rate, steps, model.config)
     noise = zlib.crc32(f"{seed} {name}".encode())
     step = make_step(model.config, compute, optimiser, mesh, seed=noise)
     start = folder / "held_out_before.json"
-    if not start.exists():
-        write_json(start, held_out_loss(step, model.params, data))
-    before = read_json(start)
+    if not from_first(start.exists):
+        loss = held_out_loss(step, model.params, data)
+        on_first(lambda: write_json(start, loss))
+    before = from_first(lambda: read_json(start))
     params = train(
         folder,
         name,
@@ -181,17 +184,43 @@ def run_stage(
         checkpoint_every=stage.checkpoint_every,
     )
     trained = replace(model, params=params)
-    facts = {
-        "name": name,
-        "kind": "supervised",
-        "steps": steps,
-        "dose": data.dose,
-        "loss": _loss_series(folder / "metrics.jsonl"),
-        "held_out_loss": {"before": before, "after": held_out_loss(step, params, data)},
-    }
+    after = held_out_loss(step, params, data)
     digest = model_digest(trained)
-    write_json(folder / DONE, {"model_id": digest, "stage": facts})
-    return trained, digest, facts
+
+    def finish() -> dict[str, Any]:
+        facts = {
+            "name": name,
+            "kind": "supervised",
+            "steps": steps,
+            "dose": data.dose,
+            "loss": _loss_series(folder / "metrics.jsonl"),
+            "held_out_loss": {"before": before, "after": after},
+        }
+        write_json(folder / DONE, {"model_id": digest, "stage": facts})
+        return facts
+
+    return trained, digest, from_first(finish)
+
+
+def _begin(
+    folder: Path,
+    name: str,
+    stage: Stage,
+    data: StageData | None,
+    model: LoadedModel,
+    model_id: str,
+    seed: int,
+) -> None:
+    """Ties the folder to the stage and writes what makes it stand on its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder / RECIPE, recipe(stage, model.config.lora, model_id, seed))
+    if model.base is not None:
+        keep_base(folder, model)
+    if data is None:
+        return
+    claim(folder / "data.json", data.fingerprint)
+    _keep_tokenizer(model.folder, folder / HF)
+    print(f"{name}: {len(data.plan)} steps; {describe(data.dose)}", file=sys.stderr, flush=True)
 
 
 def _loss_series(path: Path) -> dict[str, list[float]]:

@@ -22,6 +22,7 @@ from condmis_jax.models.layers import hidden_states, logits_of, unstacked
 from condmis_jax.models.weights import Params
 from condmis_jax.sampling.noise import SamplingSettings, choose
 from condmis_jax.sharding import BATCH
+from condmis_jax.sharding.hosts import in_turn
 
 Layers = Any  # an array [L, ...], or a tuple of L arrays where layers are unrolled
 
@@ -120,7 +121,7 @@ def decode_params(config: DecoderConfig, params: Params, mesh: Mesh) -> dict[str
     """The parameters in the form that `Programs.decode` takes; on a CPU a second copy of them."""
     if not unrolls(mesh):
         return dict(params)
-    return jax.jit(unstacked, static_argnums=1)(params, config.L)
+    return in_turn(jax.jit(unstacked, static_argnums=1))(params, config.L)
 
 
 def make_programs(
@@ -330,9 +331,9 @@ def make_programs(
 
     both = (cache_at, slots_at)
     return Programs(
-        empty=jax.jit(empty, out_shardings=both),
-        prefill=jax.jit(prefill, donate_argnums=(1, 2), out_shardings=both),
-        share=jax.jit(share, donate_argnums=(0, 1), out_shardings=both),
-        start=jax.jit(start, donate_argnums=(0,), out_shardings=slots_at),
-        decode=jax.jit(decode, donate_argnums=(1, 2), out_shardings=both),
+        empty=in_turn(jax.jit(empty, out_shardings=both)),
+        prefill=in_turn(jax.jit(prefill, donate_argnums=(1, 2), out_shardings=both)),
+        share=in_turn(jax.jit(share, donate_argnums=(0, 1), out_shardings=both)),
+        start=in_turn(jax.jit(start, donate_argnums=(0,), out_shardings=slots_at)),
+        decode=in_turn(jax.jit(decode, donate_argnums=(1, 2), out_shardings=both)),
     )

@@ -16,6 +16,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params
 from condmis_jax.sampling.decode import Programs, Shape, decode_params, make_programs
 from condmis_jax.sampling.noise import SamplingSettings
+from condmis_jax.sharding.hosts import to_host
 
 SHORTEST_PROMPT = 32
 
@@ -200,7 +201,7 @@ class _Batch:
         self._bound[group] = prompt
 
     def _collect(self) -> list[Completion]:
-        done = np.asarray(self._slots.done)
+        done = to_host(self._slots.done)
         rows = [
             (p, g)
             for p, group in enumerate(self._in_slot)
@@ -209,8 +210,8 @@ class _Batch:
         ]
         if not rows:
             return []
-        count, out = np.asarray(self._slots.count), np.asarray(self._slots.out)
-        stopped = np.asarray(self._slots.stopped)
+        count, out = to_host(self._slots.count), to_host(self._slots.out)
+        stopped = to_host(self._slots.stopped)
         finished = []
         for p, g in rows:
             request = self._in_slot[p][g]

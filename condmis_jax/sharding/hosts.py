@@ -12,8 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -233,6 +234,14 @@ def on_first(work: Callable[[], object]) -> None:
     from_first(silent)
 
 
+@contextmanager
+def held_by_first(resource: AbstractContextManager[object]) -> Iterator[None]:
+    """Enters `resource` on process 0 for the time of the block; all fail where that fails."""
+    with ExitStack() as stack:
+        on_first(lambda: stack.enter_context(resource))
+        yield
+
+
 def _publish(key: str, value: Any) -> None:
     text = json.dumps(value)
     parts = [text[i : i + MESSAGE] for i in range(0, len(text), MESSAGE)]
@@ -286,26 +295,25 @@ def in_turn(program: Callable[..., T]) -> Callable[..., T]:
 
 def to_host(x: jax.Array) -> np.ndarray:
     """The whole of an array, on every host."""
-    if x.is_fully_addressable or x.is_fully_replicated:
-        return np.asarray(x)
-    everywhere = NamedSharding(x.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
-    return np.asarray(in_turn(jax.jit(_same, out_shardings=everywhere))(x))
-
-
-def _same(x: Any) -> Any:
-    return x
+    return np.concatenate(list(pieces(x))) if x.ndim else next(pieces(x))
 
 
 def pieces(x: jax.Array) -> Iterator[np.ndarray]:
-    """The bytes of an array in order, as arrays; no more than a piece at a time is gathered."""
-    if x.is_fully_addressable or x.is_fully_replicated or x.ndim == 0:
-        yield to_host(x)
+    """An array in pieces along its first axis; no more than one at a time is gathered."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        yield np.asarray(x)
         return
+    cut = _cut(NamedSharding(x.sharding.mesh, PartitionSpec()))  # type: ignore[attr-defined]
     size = max(1, PIECE_BYTES // max(x.nbytes // x.shape[0], 1))
-    everywhere = NamedSharding(x.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
     for start in range(0, x.shape[0], size):
-        cut = jax.jit(lambda x, i=start: x[i : i + size], out_shardings=everywhere)
-        yield np.asarray(in_turn(cut)(x))
+        yield np.asarray(cut(x, np.int32(start), min(size, x.shape[0] - start)))
+
+
+@lru_cache(maxsize=8)
+def _cut(everywhere: NamedSharding) -> Callable[..., jax.Array]:
+    """A part of an array along its first axis, on every device."""
+    cut = jax.lax.dynamic_slice_in_dim
+    return in_turn(jax.jit(cut, static_argnums=2, out_shardings=everywhere))
 
 
 def own_shards(mesh: Mesh) -> tuple[int, ...]:
