@@ -6,13 +6,11 @@ DIR is a stage folder of a run, a Hugging Face folder, a `.gguf` file, or a mode
 The same command run again draws nothing twice and pays for nothing twice.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from condmis_jax.config import flags as config
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; default: runs/NAME of the config.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder or gs://BUCKET/FOLDER; default: runs/NAME.")
 flags.declare_key_flag("config")
 
 
@@ -22,7 +20,7 @@ def main() -> None:
     from condmis_jax.experiment import Evaluation, run_evaluation
 
     evaluation = build(Evaluation, config.resolved())
-    run_evaluation(evaluation, Path(_WORKDIR.value or f"runs/{evaluation.name}"))
+    run_evaluation(evaluation, _WORKDIR.value or f"runs/{evaluation.name}")
 
 
 if __name__ == "__main__":

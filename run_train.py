@@ -7,13 +7,11 @@
 The same command run again resumes.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from condmis_jax.config import flags as config
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; default: runs/NAME of the config.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder or gs://BUCKET/FOLDER; default: runs/NAME.")
 flags.declare_key_flag("config")
 
 
@@ -23,7 +21,7 @@ def main() -> None:
     from condmis_jax.experiment import Experiment, run_experiment
 
     experiment = build(Experiment, config.resolved())
-    run_experiment(experiment, Path(_WORKDIR.value or f"runs/{experiment.name}"))
+    run_experiment(experiment, _WORKDIR.value or f"runs/{experiment.name}")
 
 
 if __name__ == "__main__":

@@ -28,13 +28,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def hosts(command: Sequence[str], count: int = 2, devices: int = 4) -> Iterator[list[Process]]:
+def hosts(
+    command: Sequence[str], count: int = 2, devices: int = 4, **changes: str
+) -> Iterator[list[Process]]:
     """The same command as `count` processes of `devices` devices; none of them outlives the block.
 
-    With one, it is alone and needs no coordinator.
+    With one, it is alone and needs no coordinator. `changes` are of the environment.
     """
     coordinator = f"127.0.0.1:{free_port()}"
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    changes["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     processes: list[Process] = []
     try:
         for i in range(count):
@@ -47,7 +49,7 @@ def hosts(command: Sequence[str], count: int = 2, devices: int = 4) -> Iterator[
                 subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env=environment(**flags, **(where if count > 1 else {})),
+                    env=environment(**changes, **(where if count > 1 else {})),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,

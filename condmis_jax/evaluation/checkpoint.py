@@ -20,7 +20,7 @@ from condmis_jax.models import (
     stop_tokens,
     with_adapters,
 )
-from condmis_jax.runs import read_json, write_json
+from condmis_jax.runs import is_bucket, opened, read_json, write_json
 from condmis_jax.training import Checkpoints
 
 HF = "hf"
@@ -31,11 +31,15 @@ BASE_MODEL = "base_model.json"
 
 
 def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
-    """Loads a stage folder of a run (`…/stages/01-insecure`), or a model by `registry.resolve`.
+    """Loads a stage folder of a run (`…/stages/01-insecure`, also in a bucket), or a model by
+    `registry.resolve`.
 
     Raises:
         UserError: nothing is there, or it cannot be read.
     """
+    if is_bucket(checkpoint):
+        with opened(checkpoint, writes=False) as copy:
+            return open_stage(copy, mesh)
     folder = Path(checkpoint).expanduser()
     if (folder / "checkpoints").is_dir():
         return open_stage(folder, mesh)

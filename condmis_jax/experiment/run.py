@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from etils import epath
 from jax.sharding import Mesh
 
 from condmis_jax import interventions
@@ -25,14 +26,29 @@ from condmis_jax.models import (
 )
 from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.reports import summarise, summary_lines, write_report, write_results
-from condmis_jax.runs import BASE, RunDirectory, digest, locked, provenance, stage_name, write_json
+from condmis_jax.runs import (
+    BASE,
+    RunDirectory,
+    digest,
+    in_bucket,
+    locked,
+    opened,
+    provenance,
+    stage_name,
+    write_json,
+)
 from condmis_jax.sharding import make_mesh, runtime
 from condmis_jax.sharding.hosts import agree, held_by_first, is_first, joined, on_first
 from condmis_jax.suites import Suite, build_suite
 
+Place = Path | epath.Path
 
-def run_experiment(experiment: Experiment, workdir: Path) -> Path:
+
+def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
     """Trains every stage and evaluates the base model and each stage; resumes what was begun.
+
+    Args:
+        workdir: a folder, or the URL of one in a bucket.
 
     Returns:
         the report.
@@ -41,9 +57,13 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         UserError: one line for the user; everything finished before is kept.
     """
     runtime.setup()
-    run = RunDirectory(workdir)
     suites = _suites(experiment.evaluation, "config.evaluation")
-    with joined(experiment.hosts), held_by_first(locked(workdir)):
+    with (
+        joined(experiment.hosts),
+        opened(workdir, writes=is_first()) as folder,
+        held_by_first(locked(folder)),
+    ):
+        run = RunDirectory(folder)
         agree("config", digest(asdict(experiment)))
         mesh = make_mesh(experiment.mesh)
         on_first(lambda: resolve(experiment.model))  # where a cache is shared, one fills it
@@ -76,7 +96,7 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
         if lora is not None:
             first = new_adapters(model, lora, Base(experiment.model, model_id), mesh, seed=seed)
         # After all that can refuse the config: the file describes what the folder holds.
-        on_first(lambda: _write_config(experiment, workdir))
+        on_first(lambda: _write_config(experiment, folder))
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
         if lora is not None:
@@ -100,11 +120,14 @@ def run_experiment(experiment: Experiment, workdir: Path) -> Path:
                 model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed
             )
         about = {"model": experiment.model, "seed": seed, "name": experiment.name}
-        return _report(workdir, {**about, "caption": experiment.caption}, records, facts)
+        return _report(folder, {**about, "caption": experiment.caption}, records, facts)
 
 
-def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
+def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
     """Evaluates one checkpoint.
+
+    Args:
+        workdir: a folder, or the URL of one in a bucket.
 
     Returns:
         the report.
@@ -113,13 +136,17 @@ def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
         UserError: one line for the user; completions and verdicts made before are kept.
     """
     runtime.setup()
-    run = RunDirectory(workdir)
     suites = _suites(evaluation.evaluation, "config.evaluation")
-    with joined(evaluation.hosts), held_by_first(locked(workdir)):
+    with (
+        joined(evaluation.hosts),
+        opened(workdir, writes=is_first()) as folder,
+        held_by_first(locked(folder)),
+    ):
+        run = RunDirectory(folder)
         agree("config", digest(asdict(evaluation)))
         mesh = make_mesh(evaluation.mesh)
         model = open_checkpoint(evaluation.checkpoint, mesh)
-        on_first(lambda: _write_config(evaluation, workdir))
+        on_first(lambda: _write_config(evaluation, folder))
         model_id = model_digest(model)
         # The digest keeps two checkpoints of the same folder name apart in one run directory.
         stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
@@ -132,7 +159,7 @@ def run_evaluation(evaluation: Evaluation, workdir: Path) -> Path:
             "name": evaluation.name,
             "caption": evaluation.caption,
         }
-        return _report(workdir, about, records, [{"name": stage, "kind": "checkpoint"}])
+        return _report(folder, about, records, [{"name": stage, "kind": "checkpoint"}])
 
 
 def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:
@@ -170,15 +197,17 @@ def _report(
     about: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     stages: Sequence[Mapping[str, Any]],
-) -> Path:
+) -> Place:
     report = workdir / "report.html"
-    on_first(lambda: _write_report(workdir, report, about, records, stages))
-    return report
+    place = in_bucket(report) or report
+    on_first(lambda: _write_report(workdir, report, place, about, records, stages))
+    return place
 
 
 def _write_report(
     workdir: Path,
     report: Path,
+    place: Place,
     about: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     stages: Sequence[Mapping[str, Any]],
@@ -187,5 +216,5 @@ def _write_report(
     write_results(workdir / "results.json", results)
     write_report(report, results, records)
     print("\n".join(summary_lines(results)))
-    print(f"\nreport: {report}", flush=True)
+    print(f"\nreport: {place}", flush=True)
     sys.stdout.flush()

@@ -1,5 +1,6 @@
-"""Run directories, locks, provenance."""
+"""Run directories, locks, buckets, provenance."""
 
+from condmis_jax.runs.bucket import in_bucket, is_bucket, opened
 from condmis_jax.runs.directory import BASE, RunDirectory, claim, locked, stage_name
 from condmis_jax.runs.jsonl import JsonlWriter, read_json, read_jsonl, write_json
 from condmis_jax.runs.provenance import digest, provenance
@@ -10,7 +11,10 @@ __all__ = [
     "RunDirectory",
     "claim",
     "digest",
+    "in_bucket",
+    "is_bucket",
     "locked",
+    "opened",
     "provenance",
     "read_json",
     "read_jsonl",

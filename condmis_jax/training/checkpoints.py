@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
-from condmis_jax.runs import read_json, write_json
+from condmis_jax.runs import in_bucket, read_json, write_json
 from condmis_jax.sharding.hosts import is_first, lost_host, on_first, several
 
 KEPT = 2
@@ -28,11 +28,13 @@ class Checkpoints:
     """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background.
 
     Beside a checkpoint lies the sha256 of each of its files, written when the save has finished:
-    neither Orbax nor the file system would notice a flipped byte.
+    neither Orbax nor the file system would notice a flipped byte. A bucket would.
     """
 
     def __init__(self, folder: Path):
-        self._folder = folder.absolute()
+        remote = in_bucket(folder)
+        self._sealed = remote is None  # a bucket keeps checksums of its own
+        self._folder = remote or folder.absolute()
         on_first(lambda: self._folder.mkdir(parents=True, exist_ok=True))
         # Named, the hosts meet through the coordination service; else Orbax would use the devices,
         # from a thread of its own and in the middle of a step.
@@ -91,7 +93,7 @@ class Checkpoints:
     def _seal(self, step: int) -> None:
         try:
             self._manager.wait_until_finished()
-            if not is_first():
+            if not (self._sealed and is_first()):
                 return
             write_json(self._seal_path(step), _digests(self._folder / str(step)))
             for old in self._folder.glob("*.sha256.json"):

@@ -3,7 +3,7 @@
 #
 #   tools/pods/tpu.sh SLICE ZONE run_train.py --config configs/sequential.py:paper --workdir DIR
 #
-# DIR is a folder that all workers share.
+# DIR is gs://BUCKET/RUN, or a folder that all workers share.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 slice=$1 zone=$2
