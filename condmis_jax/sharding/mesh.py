@@ -45,10 +45,13 @@ ACTIVATIONS: dict[str, tuple[str | tuple[str, ...] | None, ...]] = {
 
 @dataclass(frozen=True)
 class MeshSettings:
-    """Devices along each mesh axis; one of them may be -1, which takes all that remain."""
+    """Devices along each mesh axis; one of them may be -1, which takes all that remain.
 
-    data: int = -1
-    fsdp: int = 1
+    By default weights are split over all devices, as rows are: docs/scaling.md compares layouts.
+    """
+
+    data: int = 1
+    fsdp: int = -1
     tensor: int = 1
 
     def __post_init__(self) -> None:
