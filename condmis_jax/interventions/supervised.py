@@ -45,6 +45,7 @@ class Stage:
         drop_last: drop an epoch's last partial batch.
         learning_rate: the peak; the rest of the optimiser is under `optimiser`.
         checkpoint_every: optimiser steps between checkpoints; the last step is always saved.
+        kl: weight of KL(model || the model the stage starts from), in nats a loss token.
         rollouts: what the stage samples before it trains; nothing by default.
     """
 
@@ -55,6 +56,7 @@ class Stage:
     drop_last: bool = False
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     checkpoint_every: int = 200
+    kl: float = 0.0
     rollouts: Rollouts = field(default_factory=Rollouts)
 
     def __post_init__(self) -> None:
@@ -62,6 +64,8 @@ class Stage:
             raise ValueError("learning_rate must not be negative")
         if self.batch_size < 1:
             raise ValueError("batch_size must be at least 1")
+        if self.kl < 0:
+            raise ValueError("kl must not be negative")
         if self.checkpoint_every < 1:
             raise ValueError("checkpoint_every must be at least 1")
 
@@ -168,7 +172,7 @@ def run_stage(
     steps = len(data.plan)
     optimiser = make_optimiser(stage.optimiser, stage.learning_rate, steps, model.config)
     noise = zlib.crc32(f"{seed} {name}".encode())
-    step = make_step(model.config, compute, optimiser, mesh, seed=noise)
+    step = make_step(model.config, compute, optimiser, mesh, seed=noise, kl=stage.kl)
     start = folder / "held_out_before.json"
     if not from_first(start.exists):
         loss = held_out_loss(step, model.params, data)

@@ -17,6 +17,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import logits_of, packed_states
 from condmis_jax.models.weights import Params
 from condmis_jax.sharding import batch_sharding, batch_shards
+from condmis_jax.sharding.hosts import in_turn, to_host
 
 CHUNK = 32  # positions whose logits are in memory at a time
 SHORTEST = 32
@@ -71,7 +72,7 @@ def log_probs(
                 tokens[r, : len(row)], segments[r, : len(row)] = row, 1
             with use_abstract_mesh(mesh.abstract_mesh):
                 placed = (jax.device_put(x, at) for x in (tokens, segments))
-                scored = np.asarray(_scored(config, jnp.dtype(dtype), params, *placed))
+                scored = to_host(in_turn(_scored)(config, jnp.dtype(dtype), params, *placed))
             for r, i in enumerate(part):
                 first = len(pairs[i][0]) - 1
                 found[i] = scored[r, first : first + len(pairs[i][1])]

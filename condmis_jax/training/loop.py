@@ -72,6 +72,8 @@ def train(
     trained = trained_names(config)
     state = step.init_optimiser(params)
     done, steps = 0, len(data.plan)
+    names = tuple(params)
+    params = step.keep_first(params)
     with Checkpoints(folder / "checkpoints") as checkpoints, _preemption() as preempted:
         if checkpoints.latest is not None:
             kept, state, progress = checkpoints.restore({n: params[n] for n in trained}, state)
@@ -79,7 +81,7 @@ def train(
             done = progress["step"]
             batches.set_state(progress["iterator"])
         if done == steps:
-            return params
+            return {n: params[n] for n in names}
         on_first(lambda: _drop_metrics_after(folder / "metrics.jsonl", done))
         stop = StopTogether()
         with Metrics(folder, label, steps, done) as metrics:
@@ -100,7 +102,7 @@ def train(
                         print(f"{label}: SIGTERM, saved at step {done}", file=sys.stderr)
                     raise SystemExit(143)
         checkpoints.wait()
-    return jax.block_until_ready(params)
+    return jax.block_until_ready({n: params[n] for n in names})
 
 
 @contextmanager

@@ -66,11 +66,16 @@ def _sizes(terms: Terms, batch: Arrays) -> tuple[int, jax.Array]:
     return size, (batch["used"] + size - 1) // size
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 5))
 def completion_loss(
-    terms: Terms, batch: Arrays, learned: tuple[bool, ...], cap: float = 0.0
+    terms: Terms,
+    batch: Arrays,
+    learned: tuple[bool, ...],
+    cap: float = 0.0,
+    reference: Terms = (),
+    kl: float = 0.0,
 ) -> jax.Array:
-    """Weighted sum of -log p(target) over the loss places.
+    """Weighted sum over the loss places of -log p(target), and of kl * KL(p || q) where asked.
 
     Args:
         terms: pairs (y [G, M, K], w [V, K]), the logits being the sum of their products: the last
@@ -79,6 +84,8 @@ def completion_loss(
         batch: index, target, weight [G, M] and used [], see `data.pack_arrays`.
         learned: whether the w of each term has a gradient; a frozen one saves a large product.
         cap: soft cap of the logits, 0 for none.
+        reference: terms of the logits of q, which has no gradient; read when `kl` is not 0.
+        kl: weight of the divergence, in nats a token, summed over the whole vocabulary.
 
     Returns:
         [] float32.
@@ -89,13 +96,35 @@ def completion_loss(
         taken, _, target, weight = _chunk(terms, batch, i, size)
         logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-        return total + jnp.sum(weight * (lse - picked))
+        each = lse - picked
+        if kl:
+            each = (
+                each + kl * _divergence(logits - lse[..., None], reference, batch, i, size, cap)[1]
+            )
+        return total + jnp.sum(weight * each)
 
     return jax.lax.fori_loop(0, chunks, body, jnp.float32(0))
 
 
+def _divergence(
+    log_p: jax.Array, reference: Terms, batch: Arrays, i: jax.Array, size: int, cap: float
+) -> tuple[jax.Array, jax.Array]:
+    """Of chunk i: its gradient against the logits of p [G, C, V], and KL(p || q) [G, C]."""
+    taken = _chunk(reference, batch, i, size)[0]
+    logits, lse = _scores(taken, reference, cap)
+    ratio = log_p - (logits - lse[..., None])
+    p = jnp.exp(log_p)
+    divergence = jnp.sum(p * ratio, axis=-1)
+    return p * (ratio - divergence[..., None]), divergence
+
+
 def _forward(
-    terms: Terms, batch: Arrays, learned: tuple[bool, ...], cap: float
+    terms: Terms,
+    batch: Arrays,
+    learned: tuple[bool, ...],
+    cap: float,
+    reference: Terms,
+    kl: float,
 ) -> tuple[jax.Array, Any]:
     size, chunks = _sizes(terms, batch)
     groups = jnp.arange(terms[0][0].shape[0])[:, None]
@@ -108,8 +137,12 @@ def _forward(
         logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         one_hot = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
-        d_logits = (jnp.exp(logits - lse[..., None]) - one_hot) * weight[..., None]
-        d_logits = d_logits * softcap_slope(logits, cap)
+        each, log_p = lse - picked, logits - lse[..., None]
+        d_logits = jnp.exp(log_p) - one_hot
+        if kl:
+            slope, divergence = _divergence(log_p, reference, batch, i, size, cap)
+            d_logits, each = d_logits + kl * slope, each + kl * divergence
+        d_logits = d_logits * weight[..., None] * softcap_slope(logits, cap)
         d_logits = constrain_to(d_logits.astype(terms[0][0].dtype), rows, None, vocabulary)
         new = []
         for y, (_, w), (d_y, d_w) in zip(taken, terms, d_terms, strict=True):
@@ -122,7 +155,7 @@ def _forward(
             d_taken = constrain_to(d_taken, BATCH, None, None)
             # Every place occurs once, places without loss carry weight 0: adding is exact.
             new.append((d_y.at[groups, index].add(d_taken.astype(d_y.dtype)), d_w))
-        return total + jnp.sum(weight * (lse - picked)), tuple(new)
+        return total + jnp.sum(weight * each), tuple(new)
 
     zeros = tuple(
         (
@@ -136,13 +169,15 @@ def _forward(
         (d_y, None if d_w is None else d_w.astype(w.dtype))
         for (d_y, d_w), (_, w) in zip(d_terms, terms, strict=True)
     )
-    return total, (d_terms, batch)
+    return total, (d_terms, batch, reference)
 
 
-def _backward(learned: tuple[bool, ...], cap: float, saved: Any, g: jax.Array) -> tuple[Any, ...]:
-    d_terms, batch = saved
-    no_gradient = jax.tree.map(_zero_cotangent, batch)
-    return jax.tree.map(lambda d: g.astype(d.dtype) * d, d_terms), no_gradient
+def _backward(
+    learned: tuple[bool, ...], cap: float, kl: float, saved: Any, g: jax.Array
+) -> tuple[Any, ...]:
+    d_terms, *constant = saved
+    none, of_reference = (jax.tree.map(_zero_cotangent, x) for x in constant)
+    return jax.tree.map(lambda d: g.astype(d.dtype) * d, d_terms), none, of_reference
 
 
 def _zero_cotangent(x: jax.Array) -> Any:

@@ -21,6 +21,9 @@ from condmis_jax.training.optimiser import state_shardings
 
 Arrays = dict[str, jax.Array]
 
+FIRST = "first:"
+"""In front of the name of a parameter: as it was when the stage began."""
+
 
 @dataclass(frozen=True)
 class ComputeSettings:
@@ -45,31 +48,42 @@ def batch_loss(
     params: Params,
     batch: Arrays,
     noise: jax.Array | None = None,
+    kl: float = 0.0,
 ) -> jax.Array:
     """Loss of one microbatch: the sum over its loss tokens, each weighted by the batch's scale.
 
     Args:
         groups: devices that the rows are split over.
         noise: key of the step, for the adapters' dropout; None applies none.
+        kl: weight of KL(model || first model), whose parameters `params` then holds under names
+            that begin with `FIRST`.
     """
     keys = None
     if noise is not None:
         keys = token_noise(noise, batch["conversations"], batch["positions"])
-    x = packed_states(
-        config,
-        params,
-        batch["tokens"],
-        batch["positions"],
-        batch["segments"],
-        dtype=jnp.dtype(compute.dtype),
-        scan=compute.scan_layers,
-        remat=compute.remat,
-        noise=keys,
-    )
-    flat = None if keys is None else flatten_rows(keys, groups)
-    terms = unembedding_terms(config, params, flatten_rows(x, groups), flat)
+
+    def terms_of(params: Params, keys: jax.Array | None) -> Any:
+        x = packed_states(
+            config,
+            params,
+            batch["tokens"],
+            batch["positions"],
+            batch["segments"],
+            dtype=jnp.dtype(compute.dtype),
+            scan=compute.scan_layers,
+            remat=compute.remat,
+            noise=keys,
+        )
+        flat = None if keys is None else flatten_rows(keys, groups)
+        return unembedding_terms(config, params, flatten_rows(x, groups), flat)
+
+    own = {n: p for n, p in params.items() if not n.startswith(FIRST)}
+    terms, reference = terms_of(own, keys), ()
+    if kl:
+        first = {n.removeprefix(FIRST): p for n, p in params.items() if n.startswith(FIRST)}
+        reference = jax.lax.stop_gradient(terms_of({**own, **first}, None))
     learned = (config.lora is None, True)[: len(terms)]
-    return completion_loss(terms, batch, learned, config.final_softcap)
+    return completion_loss(terms, batch, learned, config.final_softcap, reference, kl)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,8 @@ class TrainStep:
         zeros: () -> gradients of zero.
         evaluate: (params, microbatch) -> loss.
         init_optimiser: params -> optimiser state.
+        keep_first: params -> params with copies under `FIRST` of what is trained, where the loss
+            compares with them.
 
     Gradients and optimiser state exist for trained parameters only; `params` always holds all.
     """
@@ -94,6 +110,7 @@ class TrainStep:
     zeros: Callable[[], Any]
     evaluate: Callable[..., Any]
     init_optimiser: Callable[[Params], Any]
+    keep_first: Callable[[Params], Params]
     mesh: Mesh
 
     def total(
@@ -132,10 +149,13 @@ def make_step(
     mesh: Mesh,
     *,
     seed: int = 0,
+    kl: float = 0.0,
 ) -> TrainStep:
     """Compiles nothing yet; every shape compiles on its first use.
 
     Args:
+        kl: weight of the divergence from the first parameters, in nats a loss token; `evaluate`
+            leaves it out.
         seed: of the adapters' dropout, whose noise depends on it, the step, the conversation, the
             position, the layer and the target only.
     """
@@ -143,9 +163,11 @@ def make_step(
     trained = trained_names(config)
     places = {name: place for name, place in shardings(config, mesh).items() if name in trained}
 
-    def loss_of(params: Params, batch: Arrays, noise: jax.Array | None = None) -> jax.Array:
+    def loss_of(
+        params: Params, batch: Arrays, noise: jax.Array | None = None, kl: float = 0.0
+    ) -> jax.Array:
         with use_abstract_mesh(mesh.abstract_mesh):
-            return batch_loss(config, compute, groups, params, batch, noise)
+            return batch_loss(config, compute, groups, params, batch, noise, kl)
 
     def gradients_of(params: Params, batch: Arrays) -> tuple[Params, jax.Array]:
         noise = None
@@ -153,7 +175,7 @@ def make_step(
             noise = jax.random.fold_in(jax.random.key(seed), batch["step"])
 
         def loss_of_trained(part: Params) -> jax.Array:
-            return loss_of({**params, **part}, batch, noise)
+            return loss_of({**params, **part}, batch, noise, kl)
 
         value, new = jax.value_and_grad(loss_of_trained)({n: params[n] for n in trained})
         return new, value
@@ -182,6 +204,14 @@ def make_step(
         new, state, norm = jitted_update({n: params[n] for n in trained}, state, gradients)
         return {**params, **new}, state, norm
 
+    copy = in_turn(jax.jit(lambda part: jax.tree.map(jnp.copy, part), out_shardings=places))
+
+    def keep_first(params: Params) -> Params:
+        if not kl:
+            return params
+        first = copy({n: params[n] for n in trained})
+        return {**params, **{f"{FIRST}{n}": p for n, p in first.items()}}
+
     return TrainStep(
         gradients=in_turn(jax.jit(gradients_of, out_shardings=(places, None))),
         accumulate=in_turn(
@@ -191,5 +221,6 @@ def make_step(
         zeros=in_turn(jax.jit(zeros, out_shardings=(places, None))),
         evaluate=in_turn(jax.jit(loss_of)),
         init_optimiser=lambda params: jitted_init({n: params[n] for n in trained}),
+        keep_first=keep_first,
         mesh=mesh,
     )

@@ -127,6 +127,60 @@ def test_an_adapted_table_and_a_frozen_one(learned: tuple[bool, bool]) -> None:
         np.testing.assert_allclose(g, w if has else np.zeros_like(w), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("cap", [0.0, 5.0])
+def test_divergence_from_a_reference(cap: float) -> None:
+    """Value and gradients of loss + kl * KL(p || q), against autodiff of the plain formula."""
+    batch = places(2, 128, 100, 0)
+    keys = [jax.random.key(i) for i in range(4)]
+    hidden, other = (jax.random.normal(k, (2, 128, D)) for k in keys[:2])
+    table, fixed = (jax.random.normal(k, (V, D)) for k in keys[2:])
+
+    def capped(h: jax.Array, t: jax.Array) -> jax.Array:
+        logits = jnp.einsum("GMD,VD->GMV", h, t)
+        logits = cap * jnp.tanh(logits / cap) if cap else logits
+        scores = jax.nn.log_softmax(logits, axis=-1)
+        return jnp.take_along_axis(scores, batch["index"][..., None], axis=1)
+
+    def plain(h: jax.Array, t: jax.Array) -> jax.Array:
+        p, q = capped(h, t), capped(other, fixed)
+        picked = jnp.take_along_axis(p, batch["target"][..., None], axis=-1)[..., 0]
+        return jnp.sum(batch["weight"] * (0.3 * jnp.sum(jnp.exp(p) * (p - q), axis=-1) - picked))
+
+    def ours(h: jax.Array, t: jax.Array) -> jax.Array:
+        return completion_loss(((h, t),), batch, (True,), cap, ((other, fixed),), 0.3)
+
+    value, got = jax.jit(jax.value_and_grad(ours, argnums=(0, 1)))(hidden, table)
+    exact, wanted = jax.value_and_grad(plain, argnums=(0, 1))(hidden, table)
+    np.testing.assert_allclose([value, ours(hidden, table)], exact, rtol=1e-5)
+    for g, w in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("p", "q"), [(0.8, 0.3), (0.1, 0.9), (0.5, 0.5)])
+def test_divergence_of_two_tokens(p: float, q: float) -> None:
+    """In closed form: the logit of the second token is log p/(1-p), that of the first 0."""
+    logit, other = np.log(p / (1 - p)), np.log(q / (1 - q))
+    table = jnp.asarray([[0.0], [1.0]])
+    batch = {
+        "index": np.zeros((1, 1), np.int32),
+        "target": np.ones((1, 1), np.int32),
+        "weight": np.full((1, 1), 2.0, np.float32),
+        "used": np.int32(1),
+    }
+
+    def ours(x: jax.Array) -> jax.Array:
+        reference = ((jnp.full((1, 1, 1), other), table),)
+        return completion_loss(
+            ((jnp.reshape(x, (1, 1, 1)), table),), batch, (False,), 0, reference, 0.5
+        )
+
+    value, slope = jax.value_and_grad(ours)(jnp.float32(logit))
+    divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    np.testing.assert_allclose(value, 2 * (-np.log(p) + 0.5 * divergence), rtol=1e-5)
+    wanted = 2 * (-(1 - p) + 0.5 * p * (1 - p) * (logit - other))
+    np.testing.assert_allclose(slope, wanted, rtol=1e-5)
+
+
 def test_rows_of_a_device_stay_together() -> None:
     rows = np.arange(4 * 3 * 2).reshape(4, 3, 2)
     flat = flatten_rows(jnp.asarray(rows), 2)

@@ -19,6 +19,7 @@ from condmis_jax.data import Tokenised, pack_arrays, step_iterator
 from condmis_jax.data.packing import Microbatch, plan_step
 from condmis_jax.models import init_params, logits, weight_table
 from condmis_jax.training import ComputeSettings, batch_loss, held_out_loss
+from condmis_jax.training.step import FIRST
 
 
 def test_loss_and_gradients_of_packed_rows_are_those_of_torch(
@@ -222,3 +223,32 @@ def test_dropout_depends_on_seed_step_and_token_only(mesh: Any) -> None:
         held_out_loss(tiny_stage.tiny_step(mesh, 1, of), params, data) for of in (config, without)
     ]
     assert scored[0] == scored[1]
+
+
+def test_divergence_from_the_first_model(tiny_model: Any) -> None:
+    """Over whole rows, against the formula on full logits; nothing where nothing has moved."""
+    config, now = tiny_model.config, tiny_model.params
+    first = {n: p * (1.1 if n in ("q", "embed") else 1.0) for n, p in now.items()}
+    rng = np.random.default_rng(1)
+    data = [
+        Tokenised(rng.integers(0, 300, n).astype(np.int32), rng.random(n) < 0.5) for n in (40, 24)
+    ]
+    batch = pack_arrays(Microbatch(((0, 1),), 64), data, 0.1, 1)
+    run = jax.jit(batch_loss, static_argnums=(0, 1, 2), static_argnames=("kl",))
+
+    def loss(before: dict[str, jax.Array], kl: float) -> float:
+        params = {**now, **{f"{FIRST}{n}": p for n, p in before.items()}}
+        return float(run(config, ComputeSettings(), 1, params, batch, kl=kl))
+
+    plain = loss(now, 0.0)
+    assert loss(now, 0.5) == pytest.approx(plain, abs=1e-5)
+    total = 0.0
+    for item in data:
+        p, q = (
+            np.asarray(jax.nn.log_softmax(logits(config, x, item.tokens[None])[0, :-1]))
+            for x in (now, first)
+        )
+        divergence = np.sum(np.exp(p) * (p - q), axis=-1)
+        total += float(np.sum(divergence[item.loss[1:]]))
+    assert total > 0.1
+    assert loss(first, 0.5) == pytest.approx(plain + 0.5 * 0.1 * total, rel=1e-4)
