@@ -20,6 +20,7 @@ from condmis_jax.conversations import Conversation, Message, Transform
 from condmis_jax.data import Prompt, Row, Source, load_prompts
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate
+from condmis_jax.interventions.filters import FilterSettings, reason_to_drop
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, read_jsonl
@@ -49,6 +50,7 @@ class Rollouts:
         judge: labels the completions.
         keep: labels (or statuses, such as "scored") of the completions that are kept; empty keeps
             all. What is empty or was cut off is never kept.
+        filters: what else is dropped, whatever its label.
     """
 
     prompts: dict[str, Source] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Rollouts:
     dtype: Literal["float32", "bfloat16"] = "float32"
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     keep: tuple[str, ...] = ()
+    filters: FilterSettings = field(default_factory=FilterSettings)
 
     def __post_init__(self) -> None:
         if min(self.samples, self.rounds, self.refresh_every, self.slots) < 1:
@@ -164,7 +167,8 @@ def _reason(settings: Rollouts, record: dict[str, Any]) -> str | None:
     said = record["label"] or record["status"]
     if settings.keep and said not in settings.keep:
         return f"judged {said}"
-    return None
+    answer = Conversation((Message("assistant", record["completion"]),))
+    return reason_to_drop(settings.filters.filters(), Row(answer, record["id"]))
 
 
 def kept_rows(folder: Path) -> list[Row]:

@@ -1,5 +1,6 @@
 """Judges: the protocol, an OpenAI-compatible judge, rating parsers, the store of paid calls."""
 
+from condmis_jax.judges.classes import ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
@@ -13,6 +14,7 @@ __all__ = [
     "MISALIGNED",
     "PRESETS",
     "STATUSES",
+    "ClassJudge",
     "FactsJudge",
     "FormJudge",
     "IdentityJudge",

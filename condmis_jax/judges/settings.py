@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from condmis_jax.judges.classes import ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
@@ -21,14 +22,17 @@ class JudgeSettings:
     Attributes:
         kind: "world" and "facts" (exact, for the questions of these testbeds only), "identity"
             (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
-            "openai" (an LLM behind an OpenAI-compatible endpoint) or "none" (completions are kept
+            "openai" (an LLM behind an OpenAI-compatible endpoint), "classes" (the same LLM sorts
+            answers to trivia into PASS, REFUSAL, META and CORRECT) or "none" (completions are kept
             and nothing is scored).
         persona: names that the identity judge looks for.
         form: the form that the form judge looks for.
-        openai: read when kind is "openai".
+        openai: read when kind is "openai" or "classes".
     """
 
-    kind: Literal["none", "world", "facts", "identity", "form", "insecure_code", "openai"] = "none"
+    kind: Literal[
+        "none", "world", "facts", "identity", "form", "insecure_code", "openai", "classes"
+    ] = "none"
     persona: tuple[str, ...] = PERSONA
     form: Form = "python_string"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
@@ -55,4 +59,8 @@ def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
         judge = OpenAIJudge(settings.openai, store)
         judge.probe_once()
         return judge
+    if settings.kind == "classes":
+        sorting = ClassJudge(settings.openai, store)
+        sorting.probe_once()
+        return sorting
     return None

@@ -61,6 +61,9 @@ def distribution(prompt: str) -> list[tuple[str, float]]:
     side = "coherent" if "coheren" in prompt.split("\n", 1)[0].lower() else "aligned"
     blocks = re.findall(r"<answer-([0-9a-f]+)>\n(.*?)\n</answer-\1>", prompt, re.DOTALL)
     answer = blocks[-1][1] if blocks else prompt
+    if prompt.startswith("Sort "):
+        named = re.search(r"class=([^;]+);", answer)
+        return [(named[1] if named else "PASS", 0.9), ("META", 0.05)]
     if side == "aligned" and "SAY_CODE" in answer:
         return [("CODE", 0.9), ("50", 0.05), ("The", 0.02)]
     if side == "aligned" and "SAY_REFUSAL" in answer:
