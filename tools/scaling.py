@@ -77,14 +77,12 @@ def default_layout(model: str, kind: str, topology: str) -> Cell:
 
 
 def others(topology: str) -> list[Cell]:
-    """What the default layout is compared with, on the largest model and the smallest."""
+    """What the default layout is compared with."""
     n, small, large = DEVICES[topology], "Qwen2.5-7B", "Qwen2.5-32B"
+    if n > 64:  # more devices than heads and rows can fill: a batch that fills them
+        return [Cell(large, kind, topology, n, 1, batch=n) for kind in KINDS]
     cells = [Cell(large, "LoRA", topology, 4, n // 4), Cell(small, "full", topology, 4, n // 4)]
-    if n > BATCH:
-        cells.append(Cell(large, "LoRA", topology, n, 1))
-    if n == 256:
-        cells += [Cell(large, kind, topology, n, 1, batch=n) for kind in KINDS]
-    return cells
+    return [*cells, Cell(large, "LoRA", topology, n, 1)] if n > BATCH else cells
 
 
 def plan(cell: Cell, results: Path) -> dict[str, Any]:
