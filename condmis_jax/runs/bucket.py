@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from condmis_jax.errors import UserError
 
 MARK = ".bucket"  # in the local folder: which bucket it is the copy of
 CHECKPOINTS = "checkpoints"
+SETTLED_NS = 1_000_000_000
 SECONDS = 10.0  # between two looks for what has changed
 STAYS = (".tmp", "-wal", "-shm", MARK, ".lock")  # ends of names that are never copied
 
@@ -137,11 +139,14 @@ class _Copier:
         return state
 
     def _copy(self) -> None:
-        now = self._state()
-        for name, state in now.items():
-            if self._copied.get(name) != state:
+        begin, now = time.time_ns(), self._state()
+        for name, (written, size, logged) in now.items():
+            if self._copied.get(name) != (written, size, logged):
                 (self._remote / name).write_bytes(_content(self._local / name))
-                self._copied[name] = state
+                # SQLite writes a row to its log before readers see it, so a fresh log may hold more
+                # than was copied: it is copied once more when it has settled.
+                settled = begin - max(written, logged) > SETTLED_NS
+                self._copied[name] = (written, size, logged) if settled else ()
         for name in self._copied.keys() - now.keys():
             (self._remote / name).unlink(missing_ok=True)
             del self._copied[name]
