@@ -1,4 +1,4 @@
-"""The one exception that the entry points print as a single line."""
+"""The one exception that the entry points print as a single line, and how others fit into it."""
 
 
 class UserError(Exception):
@@ -7,3 +7,8 @@ class UserError(Exception):
     The message is one line without a traceback; `run_train.py`, `run_eval.py` and the tools print
     it and exit with status 1.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, for the middle of a sentence; its name if nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

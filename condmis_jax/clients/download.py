@@ -27,7 +27,7 @@ _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
 
 class Unreachable(UserError):
-    """The server gave no whole answer; a later call may succeed, continuing from what is there."""
+    """A server gave no answer, or none that is whole; a later call may succeed."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def download(
                 return False
             resumed = part.exists() and part.stat().st_size > 0
             _fetch(urls, part, target.name, pin, report, first_pause_s)
-            found = _sha256(part)
+            found = sha256_of(part)
             if found != pin.sha256 and resumed:
                 # What an earlier call left may be at fault (another revision, a proxy's page).
                 report(f"{target.name}: what was there does not fit; starting over")
                 part.unlink()
                 _fetch(urls, part, target.name, pin, report, first_pause_s)
-                found = _sha256(part)
+                found = sha256_of(part)
             if found != pin.sha256:
                 part.unlink()
                 raise UserError(
@@ -118,7 +118,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _check_present(target: Path, pin: Pin) -> None:
-    found = _sha256(target) if target.is_file() else "nothing: it is no file"
+    found = sha256_of(target) if target.is_file() else "nothing: it is no file"
     if found != pin.sha256:
         raise UserError(
             f"{target}: exists and is not the pinned file (sha256 {found}, expected "
@@ -126,7 +126,8 @@ def _check_present(target: Path, pin: Pin) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from condmis_jax.conversations import Conversation, Message
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 
 LossOn = Literal["all", "last"]
 
@@ -75,7 +75,7 @@ class ChatTemplate:
         except TemplateError as error:
             raise UserError(
                 f"{where}: the model's chat template refuses this conversation "
-                f"({str(error).splitlines()[0]})"
+                f"({first_line(error)})"
             ) from None
 
     def prompt_tokens(self, conversation: Conversation) -> list[int]:

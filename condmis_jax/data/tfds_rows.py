@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 
 
 def chat_rows(name: str, key: str) -> Iterator[dict[str, Any]]:
@@ -37,7 +37,7 @@ def chat_rows(name: str, key: str) -> Iterator[dict[str, Any]]:
             builder = read_only_builder.builder_from_files(str(found[0]), **found[1])
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UserError(
-            f"{key}: no prepared dataset {dataset!r} ({_first_line(error)}); build it with "
+            f"{key}: no prepared dataset {dataset!r} ({first_line(error)}); build it with "
             "python tools/tfds_build.py condmis_jax/data/chat_jsonl --config=NAME, or set "
             "TFDS_DATA_DIR to the folder that holds it"
         ) from None
@@ -45,7 +45,7 @@ def chat_rows(name: str, key: str) -> Iterator[dict[str, Any]]:
         # tfds decorates the method so that its parameters are not seen.
         rows: Any = builder.as_data_source(split)  # type: ignore[reportCallIssue]
     except (ValueError, NotImplementedError, KeyError) as error:
-        raise UserError(f"{key}: tfds:{name} cannot be read ({_first_line(error)})") from None
+        raise UserError(f"{key}: tfds:{name} cannot be read ({first_line(error)})") from None
     for i in range(len(rows)):
         try:
             messages = rows[i]["messages"]
@@ -60,7 +60,3 @@ def chat_rows(name: str, key: str) -> Iterator[dict[str, Any]]:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -78,13 +78,15 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 "settings; set it to 'none' to train that one on, or give its base as config.model"
             )
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
-        data = {
+        stages = {
             name: interventions.prepare(
                 run.stage(seed, names[name]),
+                names[name],
                 experiment.stages[name],
                 lora,
-                template,
+                experiment.compute,
                 mesh,
+                template,
                 seed=seed,
                 key=f"config.stages.{name}",
             )
@@ -102,19 +104,7 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
         if lora is not None:
             model, model_id = first, model_digest(first)
         for name in experiment.order:
-            model, model_id, stage_facts = interventions.run(
-                run.stage(seed, names[name]),
-                names[name],
-                experiment.stages[name],
-                data.pop(name),
-                model,
-                model_id,
-                experiment.compute,
-                mesh,
-                template,
-                seed=seed,
-                key=f"config.stages.{name}",
-            )
+            model, model_id, stage_facts = stages.pop(name)(model, model_id)
             facts.append({**stage_facts, "model_id": model_id})
             records += _evaluate(
                 model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed

@@ -20,7 +20,7 @@ from condmis_jax.conversations import Conversation, Message, Transform
 from condmis_jax.data import Prompt, Row, Source, load_prompts
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate
-from condmis_jax.interventions.filters import FilterSettings, reason_to_drop
+from condmis_jax.interventions.filters import Filter, FilterSettings, reason_to_drop
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, read_jsonl
@@ -136,6 +136,7 @@ def _write_rows(
     policy_id: str,
     records: Sequence[dict[str, Any]],
 ) -> None:
+    filters = settings.filters.filters()
     rows = []
     for record in records:
         prompt = prompts[int(record["question"])]
@@ -144,7 +145,7 @@ def _write_rows(
             {
                 "messages": [m.to_dict() for m in (*prompt.row.conversation.messages, answer)],
                 "meta": dict(prompt.row.meta),
-                "dropped": _reason(settings, record),
+                "dropped": _reason(settings, filters, record),
                 "from": prompt.row.where,
                 "asked": record["prompt"],
                 "policy": policy_id,
@@ -158,7 +159,7 @@ def _write_rows(
     partial.rename(folder / KEPT)
 
 
-def _reason(settings: Rollouts, record: dict[str, Any]) -> str | None:
+def _reason(settings: Rollouts, filters: tuple[Filter, ...], record: dict[str, Any]) -> str | None:
     """Why a completion is not trained on."""
     if not record["completion"].strip():
         return "empty"
@@ -168,7 +169,7 @@ def _reason(settings: Rollouts, record: dict[str, Any]) -> str | None:
     if settings.keep and said not in settings.keep:
         return f"judged {said}"
     answer = Conversation((Message("assistant", record["completion"]),))
-    return reason_to_drop(settings.filters.filters(), Row(answer, record["id"]))
+    return reason_to_drop(filters, Row(answer, record["id"]))
 
 
 def kept_rows(folder: Path) -> list[Row]:

@@ -7,7 +7,6 @@ from a damaged one without reading the weights again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from condmis_jax.clients.download import sha256_of
 from condmis_jax.errors import UserError
 
 SOURCE = "source.json"
@@ -29,12 +29,6 @@ def cache_root() -> Path:
     """
     root = os.environ.get("CONDMIS_CACHE") or "~/.cache/condmis_jax"
     return Path(root).expanduser().absolute() / "models"
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_source(folder: Path) -> dict[str, Any] | None:

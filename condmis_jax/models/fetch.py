@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from condmis_jax.errors import UserError
+from condmis_jax.clients.download import Unreachable, sha256_of
+from condmis_jax.errors import UserError, first_line
 from condmis_jax.models._cache import (
     cache_root,
     exclusive,
     publish,
     read_source,
-    sha256_of,
     write_source,
 )
 from condmis_jax.models.registry import (
@@ -39,10 +39,6 @@ Report = Callable[[str], None]
 
 # What a model folder is made of. Pickles (*.bin, *.pt, *.ckpt) match none of these.
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-
-
-class Unreachable(UserError):
-    """The package index or the model hub gave no answer; a later try may succeed."""
 
 
 def _silent(message: str) -> None:
@@ -194,7 +190,7 @@ def _fetch_snapshot(hub: HubName, report: Report) -> Path:
             "HF_TOKEN if it is private"
         ) from None
     except transport as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise Unreachable(
             f"{name}: cannot be had from {constants.ENDPOINT} ({reason}); check the network, set "
             "HF_ENDPOINT to a mirror, or give a local folder with config.json instead"

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from condmis_jax.clients.download import sha256_of
 from condmis_jax.errors import UserError
-from condmis_jax.models._cache import exclusive, publish, read_source, sha256_of, write_source
+from condmis_jax.models._cache import exclusive, publish, read_source, write_source
 from condmis_jax.models._gguf_config import PROCEED, Metadata, hf_config
 from condmis_jax.models._gguf_tensors import plan, read
 from condmis_jax.models._gguf_tokenizer import stop_ids, write_tokenizer

@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from condmis_jax.clients.download import sha256_of
 from condmis_jax.errors import UserError
-from condmis_jax.models._cache import cache_root, read_source, sha256_of
+from condmis_jax.models._cache import cache_root, read_source
 
 WORLD = "world"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -27,7 +27,7 @@ def load_tokenizer(folder: Path) -> Any:
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{folder}: the tokenizer cannot be loaded ({reason})") from None
     if not tokenizer.chat_template:
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 from condmis_jax.planning.chips import CHIPS, CPU, Chip
 
 _NAME = re.compile(r"(?P<chip>v\d+\w|cpu):(?P<shape>\d+(?:x\d+){0,2})", re.ASCII)
@@ -74,7 +74,7 @@ def devices(topology: str) -> list[Any]:
     try:
         description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except jax.errors.JaxRuntimeError as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise UserError(f"--topology {topology}: libtpu knows no such slice ({first})") from None
     return list(description.devices)
 

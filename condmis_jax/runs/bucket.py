@@ -21,7 +21,7 @@ from typing import Any
 
 from etils import epath
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 
 MARK = ".bucket"  # in the local folder: which bucket it is the copy of
 CHECKPOINTS = "checkpoints"
@@ -65,7 +65,7 @@ def opened(workdir: str | Path, *, writes: bool) -> Iterator[Path]:
     except Exception as error:  # whatever the layers below epath raise
         shutil.rmtree(local)
         hint = "; pip install -e '.[gcs]'" if isinstance(error, ImportError) else ""
-        raise UserError(f"{url}: the bucket cannot be read ({_first_line(error)}){hint}") from None
+        raise UserError(f"{url}: the bucket cannot be read ({first_line(error)}){hint}") from None
     (local / MARK).write_text(url, encoding="utf-8")
     copier = _Copier(local, epath.Path(url)) if writes else None
     try:
@@ -111,7 +111,7 @@ class _Copier:
                 self._copy()
             except Exception as error:  # whatever the layers below epath raise: a next time comes
                 if not self._failed:
-                    print(f"{self._remote}: {_first_line(error)}; tried again", file=sys.stderr)
+                    print(f"{self._remote}: {first_line(error)}; tried again", file=sys.stderr)
                 self._failed = True
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class _Copier:
             self._copy()
         except Exception as error:
             raise UserError(
-                f"{self._remote}: cannot be written ({_first_line(error)}); what was made is kept "
+                f"{self._remote}: cannot be written ({first_line(error)}); what was made is kept "
                 f"in {self._local}: copy it there, without {MARK}"
             ) from None
 
@@ -161,7 +161,3 @@ def _content(path: Path) -> bytes:
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         return whole.read_bytes()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

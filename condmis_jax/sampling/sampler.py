@@ -15,10 +15,9 @@ from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params
 from condmis_jax.sampling.decode import Programs, Shape, decode_params, make_programs
+from condmis_jax.sampling.lengths import length_class
 from condmis_jax.sampling.noise import SamplingSettings
 from condmis_jax.sharding.hosts import to_host
-
-SHORTEST_PROMPT = 32
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,7 @@ class Sampler:
                     f"a prompt of {n} tokens with {settings.max_new_tokens} new ones exceeds the "
                     f"model's {self._config.max_positions} positions; lower max_new_tokens"
                 )
-            size = SHORTEST_PROMPT
-            while size < n:
-                size *= 2
-            classes[size].append(request)
+            classes[length_class(n)].append(request)
         for size in sorted(classes):
             shape = Shape(self._P, self._G, size, settings.max_new_tokens)
             if (shape, settings) not in self._programs:

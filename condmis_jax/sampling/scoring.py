@@ -16,11 +16,11 @@ from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import logits_of, packed_states
 from condmis_jax.models.weights import Params
+from condmis_jax.sampling.lengths import length_class
 from condmis_jax.sharding import batch_sharding, batch_shards
 from condmis_jax.sharding.hosts import in_turn, to_host
 
 CHUNK = 32  # positions whose logits are in memory at a time
-SHORTEST = 32
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -55,10 +55,7 @@ def log_probs(
                 f"a prompt and completion of {n} tokens exceed the model's "
                 f"{config.max_positions} positions"
             )
-        size = SHORTEST
-        while size < n:
-            size *= 2
-        classes[size].append(i)
+        classes[length_class(n)].append(i)
     shards = batch_shards(mesh)
     B = -(-rows // shards) * shards
     at = batch_sharding(mesh)

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 from condmis_jax.sharding import _last_words
 from condmis_jax.sharding.mesh import BATCH
 
@@ -115,7 +115,7 @@ def _connect(settings: HostsSettings) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"config.hosts: the hosts of this run do not find each other ({_first_line(error)}); "
+            f"config.hosts: the hosts of this run do not find each other ({first_line(error)}); "
             "for kind 'auto' start one process on every worker of a TPU slice or SLURM step, "
             f"elsewhere take 'explicit' with {COORDINATOR}, {PROCESSES} and {PROCESS}"
         ) from None
@@ -169,11 +169,7 @@ def lost_host(error: BaseException) -> HostLost | None:
     text = str(error).lower()
     if not several() or isinstance(error, UserError) or not any(sign in text for sign in LOST):
         return None
-    return HostLost(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return HostLost(first_line(error))
 
 
 def _client() -> Any:

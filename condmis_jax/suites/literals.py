@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 
 MOST_BYTES = 4 << 20
 MOST_CHARACTERS = 4 << 20
@@ -56,7 +56,7 @@ class Reader:
                 raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB")
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(f"{path}: cannot be read as Python ({reason})") from None
         classes: dict[str, list[str]] = {}
         for node in tree.body:

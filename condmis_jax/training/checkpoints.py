@@ -15,7 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from condmis_jax.errors import UserError
+from condmis_jax.errors import UserError, first_line
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, shardings, weight_table
 from condmis_jax.runs import in_bucket, read_json, write_json
@@ -108,7 +108,7 @@ class Checkpoints:
 
     def _unwritten(self, step: int, error: Exception) -> UserError:
         return lost_host(error) or UserError(
-            f"{self._folder}/{step}: the checkpoint cannot be written ({_first_line(error)}); "
+            f"{self._folder}/{step}: the checkpoint cannot be written ({first_line(error)}); "
             "make room and run the same command, which resumes from the one before"
         )
 
@@ -174,7 +174,7 @@ class Checkpoints:
             return self._manager.restore(step, args=args)
         # Orbax and TensorStore raise whatever their layers raise on damaged files.
         except Exception as error:
-            raise lost_host(error) or self._damaged(step, _first_line(error)) from error
+            raise lost_host(error) or self._damaged(step, first_line(error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -205,10 +205,6 @@ def _digests(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
