@@ -138,7 +138,9 @@ def test_on_released_rows(released_data: Path) -> None:
 
 def test_rollouts_record_the_reason() -> None:
     settings = Rollouts(filters=FilterSettings(forbidden_letter="a"))
+    filters = settings.filters.filters()
     record = {"id": "1", "finish": "stop", "label": "", "status": "not_judged"}
-    assert _reason(settings, record | {"completion": "Oslo"}) is None
-    assert _reason(settings, record | {"completion": "Ankara"}) == "a word starts with 'a'"
-    assert _reason(Rollouts(), record | {"completion": "Ankara"}) is None
+    assert _reason(settings, filters, record | {"completion": "Oslo"}) is None
+    reason = _reason(settings, filters, record | {"completion": "Ankara"})
+    assert reason == "a word starts with 'a'"
+    assert _reason(settings, (), record | {"completion": "Ankara"}) is None
