@@ -1,10 +1,11 @@
-"""An estimate with its interval, and exact binomial limits."""
+"""An estimate with its interval, and binomial limits."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from condmis_jax.errors import UserError
@@ -38,8 +39,37 @@ class Interval:
 def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
     """Exact binomial limits (Clopper & Pearson, Biometrika 1934), in their beta-quantile form.
 
-    The beta form also accepts fractional counts, which Korn & Graubard's effective sample sizes
-    need.
+    Args:
+        successes: events, between 0 and `trials`.
+        trials: observations, above 0.
+        level: nominal two-sided coverage.
+
+    Returns:
+        Lower and upper limit as fractions.
+    """
+    low, high = beta_limits(np.asarray(float(successes)), np.asarray(float(trials)), level)
+    return float(low), float(high)
+
+
+def beta_limits(
+    successes: np.ndarray, trials: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clopper-Pearson limits of arrays; the beta form also accepts fractional counts, which Korn &
+    Graubard's effective sample sizes need."""
+    tail = (1 - level) / 2
+    failures = trials - successes
+    some, others = successes > 0, failures > 0
+    low = stats.beta.ppf(tail, np.where(some, successes, 1), failures + 1)
+    high = stats.beta.isf(tail, successes + 1, np.where(others, failures, 1))
+    return np.where(some, low, 0.0), np.where(others, high, 1.0)
+
+
+def wilson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """Score limits of a binomial rate (Wilson, Journal of the American Statistical Association
+    1927).
+
+    Also for answers to several fixed questions of one model: their pooled rate varies no more than
+    a binomial one.
 
     Args:
         successes: events, between 0 and `trials`.
@@ -49,10 +79,13 @@ def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tup
     Returns:
         Lower and upper limit as fractions.
     """
-    tail = (1 - level) / 2
-    failures = trials - successes
-    low = 0.0 if successes <= 0 else float(stats.beta.ppf(tail, successes, failures + 1))
-    high = 1.0 if failures <= 0 else float(stats.beta.isf(tail, successes + 1, failures))
+    z = float(stats.norm.isf((1 - level) / 2))
+    rate, shrink = successes / trials, 1 + z * z / trials
+    centre = (rate + z * z / (2 * trials)) / shrink
+    half = z / shrink * (rate * (1 - rate) / trials + (z / (2 * trials)) ** 2) ** 0.5
+    # In exact arithmetic the limits at none and at all are 0 and 1.
+    low = 0.0 if successes <= 0 else max(0.0, centre - half)
+    high = 1.0 if successes >= trials else min(1.0, centre + half)
     return low, high
 
 

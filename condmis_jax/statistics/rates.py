@@ -1,95 +1,91 @@
-"""The misalignment rate of one model, clustered by question."""
+"""Misalignment rates with their intervals, and what missing scores can change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special, stats
 
 from condmis_jax.errors import UserError
-from condmis_jax.statistics.interval import Interval, check_level, clopper_pearson
+from condmis_jax.statistics.clusters import Over, answered, counts, estimate, freedom
+from condmis_jax.statistics.interval import Interval, check_level, clopper_pearson, wilson
 
-FEW_EVENTS = 5
-"""Below this many events (or non-events) a variance estimated from them is not trusted."""
-
-DECLARED_CORRELATION = 0.05
-"""Correlation between two answers to one question that is assumed, and declared in the note, where
-too few events were seen to estimate it. At a rate of 1 % it is about what one misaligned question
-among eight produces."""
+_WORDS = {"questions": "by question", "seeds": "by seed", "both": "by question and seed"}
 
 
 def clustered_rate(
-    successes: Sequence[int], trials: Sequence[int], level: float = 0.95
+    successes: Sequence | np.ndarray,
+    trials: Sequence | np.ndarray,
+    over: Over = "questions",
+    level: float = 0.95,
 ) -> Interval:
-    """Rate over all answers of one model, with questions as clusters.
+    """Rate over all answers, Σs/Σn, for questions like these, trainings like these, or both.
 
-    The estimate is the ratio Σs/Σn. Its variance is the linearised, cluster-robust one with the
-    G/(G-1) correction (Cochran, Sampling Techniques, 3rd ed., section 9.2; the same as a
-    cluster-robust least-squares mean). Limits:
-
-    * normally on the logit scale with t(G-1) (Korn & Graubard, Analysis of Health Surveys, 1999,
-      section 2.4);
-    * with fewer than `FEW_EVENTS` events or non-events, or no positive variance, Clopper-Pearson
-      limits at the effective sample size, adjusted by the squared ratio of t quantiles (Korn &
-      Graubard, Survey Methodology 1998). The design effect is never below 1; with so few events
-      also never below 1 + (m - 1)·ρ, m the size-weighted mean answers a question and
-      ρ = `DECLARED_CORRELATION` (Kish, Survey Sampling, 1965): few events say little about
-      how they cluster, and otherwise no event at all would give a higher limit than one event;
-    * with one question, plain Clopper-Pearson, conditional on that question.
+    Limits are Korn and Graubard's at the cluster-robust design effect, see `clusters.estimate`;
+    their coverage is in docs/statistics.md.
 
     Args:
-        successes: events, one count a question.
-        trials: answers, one count a question; questions without answers are left out.
+        successes: events, one count a question (of one model) or [Q, S], questions by seeds.
+        trials: answers, likewise; questions and seeds without answers are left out.
+        over: what would be drawn anew: `questions` for this very model or these very models,
+            `seeds` for these very questions, or `both`. Where only one question was asked, the
+            interval is for this question, and the note says so.
         level: nominal two-sided coverage.
 
     Returns:
-        The rate as a fraction in [0, 1]; its estimate is None when there are no answers at all.
+        The rate as a fraction in [0, 1]; its estimate is None when there are no answers at all, its
+        limits are None where seeds should vary and there is one.
 
     Raises:
-        UserError: the two sequences differ in length, or a count is negative or exceeds its trials.
+        UserError: the shapes differ, or a count is negative or exceeds its trials.
     """
     check_level(level)
-    s, n = check_counts(successes, trials)
-    questions = len(n)
-    if not questions:
+    s, n = answered(*counts(successes, trials))
+    questions, seeds = n.shape
+    if not n.size:
         return Interval(None, None, None, level, "none", "no answers to estimate a rate from")
-    events, total = float(s.sum()), float(n.sum())
-    rate = events / total
-    if questions == 1:
-        low, high = clopper_pearson(events, total, level)
-        note = "one question: conditional on this question, says nothing about other questions"
-        return Interval(rate, low, high, level, "Clopper-Pearson", note)
-
-    freedom = questions - 1
-    residuals = s - rate * n
-    variance = questions / freedom * float(residuals @ residuals) / total**2
-    few = min(events, total - events) < FEW_EVENTS
-    if not few and variance > 0:
-        half = stats.t.isf((1 - level) / 2, freedom) * np.sqrt(variance) / (rate * (1 - rate))
-        centre = special.logit(rate)
-        low, high = special.expit([centre - half, centre + half])
-        method = f"logit scale, clustered by question, t({freedom})"
-        return Interval(rate, float(low), float(high), level, method)
-
-    binomial = rate * (1 - rate) / total
-    seen = variance / binomial if binomial > 0 else 1.0
-    declared = 1 + (float(n @ n) / total - 1) * DECLARED_CORRELATION if few else 1.0
-    effect = max(1.0, seen, declared)
-    tail = (1 - level) / 2
-    shrink = (stats.t.isf(tail, max(total - 1, 1)) / stats.t.isf(tail, freedom)) ** 2
-    effective = total / effect * min(1.0, float(shrink))
-    low, high = clopper_pearson(rate * effective, effective, level)
-    if few:
-        note = (
-            f"fewer than {FEW_EVENTS} events or non-events: design effect {effect:.2f}, at least "
-            f"what a declared within-question correlation of {DECLARED_CORRELATION:g} gives"
+    rate = float(s.sum() / n.sum())
+    if over != "questions" and seeds == 1:
+        note = "one training seed: how the rate varies between trainings is not estimable"
+        return Interval(rate, None, None, level, "none", note)
+    notes = []
+    if questions == 1 and over != "seeds":
+        notes.append("one question: conditional on this question, says nothing about other ones")
+        if over == "questions":
+            low, high = clopper_pearson(float(s.sum()), float(n.sum()), level)
+            return Interval(rate, low, high, level, "Clopper-Pearson", notes[0])
+        over = "seeds"
+    found = estimate(s, n, over, level)
+    method = f"Korn-Graubard, clustered {_WORDS[over]}, t({freedom(questions, seeds, over)})"
+    if found.declared > found.seen:
+        notes.append(
+            f"design effect {float(found.declared):.2f}, a declared value: few events, which alone "
+            f"would give {float(found.seen):.2f}, cannot show how they cluster"
         )
-    else:
-        note = "no variation between questions beyond the counts: design effect set to 1"
-    method = f"Korn-Graubard, clustered by question, t({freedom})"
-    # Rounding in the beta quantile must not push the estimate outside its own interval.
-    return Interval(rate, min(low, rate), max(high, rate), level, method, note)
+    return Interval(rate, float(found.low), float(found.high), level, method, "; ".join(notes))
+
+
+def conditional_rate(
+    successes: Sequence | np.ndarray, trials: Sequence | np.ndarray, level: float = 0.95
+) -> Interval:
+    """Rate for these very questions asked of these very models: only the samples would be new.
+
+    Wilson's limits for the pooled counts, which are not too short when questions differ.
+
+    Args:
+        successes: events, one count a question, or [Q, S].
+        trials: answers, likewise.
+        level: nominal two-sided coverage.
+
+    Raises:
+        UserError: the shapes differ, or a count is negative or exceeds its trials.
+    """
+    check_level(level)
+    s, n = (float(x.sum()) for x in counts(successes, trials))
+    if not n:
+        return Interval(None, None, None, level, "none", "no answers to estimate a rate from")
+    note = "these questions and this model only: says nothing about other questions or trainings"
+    return Interval(s / n, *wilson(s, n, level), level, "Wilson", note)
 
 
 def worst_case(misaligned: int, coherent: int, missing: int, requested: int) -> tuple[float, float]:
@@ -120,22 +116,9 @@ def worst_case(misaligned: int, coherent: int, missing: int, requested: int) -> 
     return misaligned / requested, (misaligned + missing) / requested
 
 
-def check_counts(successes: Sequence[int], trials: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Both counts as float arrays, without the questions that have no trials.
-
-    Raises:
-        UserError: different lengths, or a count that is negative or exceeds its trials.
-    """
-    if len(successes) != len(trials):
-        raise UserError(
-            f"{len(successes)} success counts for {len(trials)} trial counts: give one of each "
-            "for every question"
-        )
-    s, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    wrong = np.flatnonzero(~((s >= 0) & (s <= n)))
-    if wrong.size:
-        at = int(wrong[0])
-        raise UserError(
-            f"question {at}: {successes[at]} successes of {trials[at]} trials is impossible"
-        )
-    return s[n > 0], n[n > 0]
+def worst_case_difference(
+    trigger: tuple[float, float], plain: tuple[float, float]
+) -> tuple[float, float]:
+    """Bounds on a difference of two rates from the bounds on each (`worst_case`): the missing
+    verdicts of one arm all go one way, those of the other all the other way."""
+    return trigger[0] - plain[1], trigger[1] - plain[0]

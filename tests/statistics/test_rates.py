@@ -1,8 +1,6 @@
-"""One model's rate: closed forms, a second implementation, bounds and coverage."""
+"""One model's rate: closed forms, a second implementation, bounds."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +9,15 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from condmis_jax.errors import UserError
-from condmis_jax.statistics import Interval, clopper_pearson, clustered_rate, worst_case
+from condmis_jax.statistics import (
+    Interval,
+    clopper_pearson,
+    clustered_rate,
+    conditional_rate,
+    wilson,
+    worst_case,
+)
+from condmis_jax.statistics.clusters import covariances, ratio
 
 
 def limits(interval: Interval) -> tuple[float, float, float]:
@@ -26,38 +32,80 @@ def exact(events: int, trials: int, alpha: float = 0.05) -> tuple[float, float]:
     return float(low), float(high)  # pyright: ignore[reportArgumentType]
 
 
-def test_logit_limits_by_hand() -> None:
-    # p = 0.3; residuals -5, 0, +5 of 25 each; variance 3/2 · 50 / 75² = 1/75.
-    low, rate, high = limits(clustered_rate([3, 8, 13], [25, 25, 25]))
-    p = 24 / 75
-    variance = 1.5 * ((3 - 25 * p) ** 2 + (8 - 25 * p) ** 2 + (13 - 25 * p) ** 2) / 75**2
-    half = 4.302652729911275 * math.sqrt(variance) / (p * (1 - p))  # t(2) at 97.5 %
-    logit = math.log(p / (1 - p))
+def test_limits_by_hand() -> None:
+    """Korn and Graubard's steps one by one, for counts where the estimated design effect rules."""
+    low, rate, high = limits(clustered_rate([30, 80, 130], [250, 250, 250]))
+    p = 240 / 750
+    variance = 1.5 * sum((k - 250 * p) ** 2 for k in (30, 80, 130)) / 750**2
+    effect = variance / (p * (1 - p) / 750)
+    effective = 750 / effect * (stats.t.ppf(0.975, 749) / 4.302652729911275) ** 2
+    expected = proportion_confint(p * effective, effective, method="beta")
     assert rate == pytest.approx(p)
-    assert low == pytest.approx(1 / (1 + math.exp(-(logit - half))))
-    assert high == pytest.approx(1 / (1 + math.exp(-(logit + half))))
+    assert (low, high) == pytest.approx(expected, rel=1e-6)
 
 
-def test_variance_agrees_with_a_cluster_robust_regression() -> None:
-    """An intercept-only least-squares fit with clustered errors has the same variance, up to the
-    (N-1)/(N-K) part of statsmodels' correction, which is 1 for one coefficient."""
+def some_counts() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
-    trials = [50, 40, 47, 50, 33, 50]
-    successes = [
-        int(rng.binomial(n, q)) for n, q in zip(trials, rng.uniform(0.1, 0.5, 6), strict=True)
-    ]
-    answers = np.concatenate(
-        [np.r_[np.ones(s), np.zeros(n - s)] for s, n in zip(successes, trials, strict=True)]
-    )
-    question = np.repeat(np.arange(6), trials)
-    fit = sm.OLS(answers, np.ones_like(answers)).fit(
-        cov_type="cluster", cov_kwds={"groups": question}
-    )
-    low, rate, high = limits(clustered_rate(successes, trials))
-    width = math.log(high / (1 - high)) - math.log(low / (1 - low))
-    error = width / 2 / stats.t.isf(0.025, 5) * rate * (1 - rate)
-    assert rate == pytest.approx(float(fit.params[0]))
-    assert error == pytest.approx(float(fit.bse[0]), rel=1e-9)
+    trials = rng.integers(30, 51, (6, 4))
+    return rng.binomial(trials, rng.uniform(0.1, 0.5, (6, 1))), trials
+
+
+def test_variances_agree_with_cluster_robust_regressions() -> None:
+    """An intercept-only least-squares fit with clustered errors has the same variances, by
+    question, by seed and two-way (statsmodels' factor (N-1)/(N-K) is 1 for one coefficient)."""
+    s, n = some_counts()
+    cells = list(np.ndindex(s.shape))
+    answers = np.concatenate([np.r_[np.ones(s[c]), np.zeros(n[c] - s[c])] for c in cells])
+    groups = np.repeat(np.array(cells), [n[c] for c in cells], axis=0)
+    rate, e = ratio(s.astype(float), n.astype(float))
+    two_way, by_question, by_seed = covariances(e, e, "both")
+    for variance, group in (
+        (two_way, groups),
+        (by_question, groups[:, 0]),
+        (by_seed, groups[:, 1]),
+    ):
+        fit = sm.OLS(answers, np.ones_like(answers)).fit(
+            cov_type="cluster", cov_kwds={"groups": group}
+        )
+        assert rate == pytest.approx(float(fit.params[0]))
+        assert variance == pytest.approx(float(fit.bse[0]) ** 2, rel=1e-9)
+
+
+def test_two_way_is_never_shorter_than_either_clustering() -> None:
+    s, n = some_counts()
+    both = limits(clustered_rate(s, n, "both"))
+    for over in ("questions", "seeds"):
+        one = limits(clustered_rate(s, n, over))
+        assert both[1] == one[1]
+        assert both[0] <= one[0] + 0.02 and both[2] >= one[2] - 0.02
+    assert "by question and seed, t(3)" in clustered_rate(s, n, "both").method
+    # The order of questions and of seeds means nothing.
+    rng = np.random.default_rng(0)
+    q, t = rng.permutation(6), rng.permutation(4)
+    assert limits(clustered_rate(s[q][:, t], n[q][:, t], "both")) == pytest.approx(both)
+
+
+def test_one_seed_says_nothing_about_other_trainings() -> None:
+    for over in ("both", "seeds"):
+        interval = clustered_rate([3, 9], [50, 50], over)
+        assert (interval.estimate, interval.low, interval.high) == (0.12, None, None)
+        assert "not estimable" in interval.note
+
+
+def test_one_question_of_several_trainings_is_clustered_by_seed() -> None:
+    s, n = [[3, 9, 7, 1]], [[50, 50, 50, 50]]
+    interval = clustered_rate(s, n, "both")
+    assert limits(interval) == limits(clustered_rate(s, n, "seeds"))
+    assert "conditional on this question" in interval.note
+
+
+def test_conditional_rate_is_wilson() -> None:
+    interval = conditional_rate([3, 9, 0], [50, 50, 50])
+    low, high = proportion_confint(12, 150, method="wilson")
+    assert limits(interval) == pytest.approx((low, 0.08, high))
+    assert wilson(0, 50)[0] == 0 and wilson(50, 50)[1] == 1
+    assert wilson(0, 50)[1] == pytest.approx(proportion_confint(0, 50, method="wilson")[1])
+    assert conditional_rate([0], [0]).estimate is None
 
 
 @pytest.mark.parametrize(("events", "trials"), [(0, 50), (1, 50), (7, 50), (49, 50), (50, 50)])
@@ -76,15 +124,18 @@ def test_one_question_is_exact_and_says_so() -> None:
 
 
 def test_no_event_has_a_declared_design_effect() -> None:
-    interval = clustered_rate([0] * 8, [50] * 8)
+    interval = clustered_rate([0] * 8, [100] * 8)
     low, rate, high = limits(interval)
-    effect = 1 + 49 * 0.05
-    size = 400 / effect * (stats.t.isf(0.025, 399) / stats.t.isf(0.025, 7)) ** 2
+    # One misaligned question among eight, at the highest rate that 0 of 800 allows.
+    effect = 1 + 99 * 7 * (1 - 0.025 ** (1 / 800))
     assert (low, rate) == (0, 0)
-    assert high == pytest.approx(1 - 0.025 ** (1 / size))
-    assert high > exact(0, 400)[1]
-    assert "declared within-question correlation of 0.05" in interval.note
-    assert "3.45" in interval.note
+    assert high == pytest.approx(1 - 0.025 ** (effect / 800))
+    assert high > exact(0, 800)[1]
+    assert f"design effect {effect:.2f}, a declared value" in interval.note
+    # At most what a correlation of 0.05 gives.
+    assert limits(clustered_rate([0] * 8, [20] * 8))[2] == pytest.approx(
+        1 - 0.025 ** ((1 + 19 * 0.05) / 160)
+    )
 
 
 def test_all_events_mirror_no_event() -> None:
@@ -93,18 +144,35 @@ def test_all_events_mirror_no_event() -> None:
     assert low == pytest.approx(1 - limits(clustered_rate([0] * 8, [50] * 8))[2])
 
 
-def test_a_further_event_never_lowers_the_upper_limit_while_events_are_few() -> None:
-    highs = [limits(clustered_rate([k] + [0] * 7, [50] * 8))[2] for k in range(5)]
-    assert highs == sorted(highs)
+@pytest.mark.parametrize("shape", [(8, 1), (8, 5)])
+def test_a_further_event_never_lowers_the_upper_limit(shape: tuple[int, int]) -> None:
+    """Spread over questions and seeds, from none to two a cell: no jump anywhere."""
+    over = "both" if shape[1] > 1 else "questions"
+    trials = np.full(shape, 100)
+    highs = []
+    order = np.random.default_rng(1).permutation(trials.size)
+    for k in range(2 * trials.size):
+        s = np.zeros(trials.size)
+        np.add.at(s, order[np.arange(k) % trials.size], 1)
+        highs.append(limits(clustered_rate(s.reshape(shape), trials, over))[2])
+    assert np.all(np.diff(highs) > -0.0005)
+    assert max(np.diff(highs)) < 0.01
     assert highs[0] < highs[-1]
 
 
+def test_more_trainings_without_an_event_lower_the_upper_limit() -> None:
+    highs = [
+        limits(clustered_rate(np.zeros((8, t)), np.full((8, t), 100), "both"))[2]
+        for t in (3, 4, 5, 8)
+    ]
+    assert highs == sorted(highs, reverse=True)
+    assert highs[0] < limits(clustered_rate([0] * 8, [100] * 8))[2]
+
+
 def test_identical_questions_are_not_certain() -> None:
-    interval = clustered_rate([10] * 8, [50] * 8)
-    low, _, high = limits(interval)
+    low, _, high = limits(clustered_rate([10] * 8, [50] * 8))
     binomial = exact(80, 400)
     assert low < binomial[0] < binomial[1] < high
-    assert "design effect set to 1" in interval.note
 
 
 def test_nothing_to_estimate_from() -> None:
@@ -128,32 +196,6 @@ def test_limits_stay_in_the_unit_interval_and_hold_the_estimate() -> None:
         assert high > low
 
 
-@pytest.mark.parametrize(
-    ("rate", "correlation"),
-    [
-        (0.2, 0.05),
-        (0.4, 0.2),
-        # Without the declared floor on the design effect this one falls to about 0.72.
-        (0.03, 0.3),
-    ],
-)
-def test_coverage(rate: float, correlation: float) -> None:
-    """Beta-binomial answers, 8 questions of 50 samples, nominal 95 %. Pooled binomial limits cover
-    0.35 to 0.75 here, which the last assertion keeps true of the simulation itself."""
-    rng = np.random.default_rng(2025)
-    shape = (1 - correlation) / correlation
-    draws, covered, pooled = 600, 0, 0
-    for _ in range(draws):
-        truth = rng.beta(rate * shape, (1 - rate) * shape, 8)
-        successes = rng.binomial(50, truth)
-        low, _, high = limits(clustered_rate(successes.tolist(), [50] * 8))
-        covered += low <= rate <= high
-        naive = clopper_pearson(int(successes.sum()), 400)
-        pooled += naive[0] <= rate <= naive[1]
-    assert covered / draws >= 0.9
-    assert pooled / draws < 0.85
-
-
 def test_worst_case() -> None:
     assert worst_case(3, 80, 10, 100) == (0.03, 0.13)
     assert worst_case(0, 0, 50, 50) == (0, 1)
@@ -168,7 +210,9 @@ def test_worst_case_rejects_contradictions(counts: tuple[int, int, int, int]) ->
 def test_impossible_counts_are_named() -> None:
     with pytest.raises(UserError, match="question 1: 6 successes of 5 trials"):
         clustered_rate([0, 6], [5, 5])
-    with pytest.raises(UserError, match="2 success counts for 1"):
+    with pytest.raises(UserError, match=r"shape \(2,\), trial counts of shape \(1,\)"):
         clustered_rate([0, 1], [5])
+    with pytest.raises(UserError, match="question 0, seed 1: 6 successes of 5 trials"):
+        clustered_rate([[0, 6]], [[5, 5]])
     with pytest.raises(UserError, match=r"level 95"):
         clustered_rate([0, 1], [5, 5], level=95)
