@@ -22,6 +22,7 @@ from condmis_jax.statistics.power import (
     intraclass_correlation,
     minimum_detectable_rate,
 )
+from condmis_jax.statistics.published import PRESET, SECTIONS, published_rates
 from condmis_jax.statistics.rates import (
     clustered_rate,
     conditional_rate,
@@ -31,6 +32,8 @@ from condmis_jax.statistics.rates import (
 from condmis_jax.statistics.significance import SignFlip, benjamini_hochberg, holm, sign_flip
 
 __all__ = [
+    "PRESET",
+    "SECTIONS",
     "Arm",
     "Interval",
     "Over",
@@ -50,6 +53,7 @@ __all__ = [
     "noninferior",
     "paired_difference",
     "prediction_powered",
+    "published_rates",
     "rogan_gladen",
     "sign_flip",
     "wilson",

@@ -13,7 +13,7 @@ from condmis_jax.errors import UserError
 
 ENUMERATED = 16
 """Up to this many units all sign patterns are counted; above, that many are drawn:"""
-DRAWS = 99_999
+DRAWS = 19_999
 
 
 @dataclass(frozen=True)
