@@ -4,9 +4,9 @@
 keep them as `results.json` (the schema is `results.schema.json`), `write_report` makes the page.
 """
 
+from condmis_jax.reports.counting import RELATIONS
 from condmis_jax.reports.html import render_report, write_report
 from condmis_jax.reports.results import (
-    RELATIONS,
     SCHEMA_VERSION,
     load_results,
     summarise,

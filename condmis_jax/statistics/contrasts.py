@@ -17,7 +17,7 @@ from condmis_jax.statistics.clusters import (
     freedom,
     ratio,
 )
-from condmis_jax.statistics.interval import Interval, check_level, clopper_pearson
+from condmis_jax.statistics.interval import Interval, beta_limits, check_level, clopper_pearson
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class Arm:
         successes: events, one count a question, or [Q, S], questions by seeds.
         trials: answers, likewise. All arms of a contrast have the same questions in one order.
         weight: its coefficient.
+        fixed: one model whatever the seeds of the others, such as the base model; it has a single
+            column and does not vary between trainings.
     """
 
     successes: Sequence | np.ndarray
     trials: Sequence | np.ndarray
     weight: float
+    fixed: bool = False
 
 
 def contrast(
@@ -72,24 +75,30 @@ def contrast(
             f"contrast: {', '.join(str(n.shape[0]) for _, n in tables)} questions in the arms; "
             "give the same questions in the same order"
         )
-    paired = shared_seeds or over == "questions"
-    if paired and len({n.shape[1] for _, n in tables}) > 1:
+    fixed = [arm.fixed for arm in arms]
+    if any(f and n.shape[1] > 1 for f, (_, n) in zip(fixed, tables, strict=True)):
+        raise UserError("contrast: a fixed model has one column of counts")
+    if all(fixed):
+        over = "questions"
+    trained = [n for f, (_, n) in zip(fixed, tables, strict=True) if not f]
+    if shared_seeds and len({n.shape[1] for n in trained}) > 1:
         raise UserError("contrast: arms with shared seeds must have the same seeds in one order")
     kept = np.logical_and.reduce([n.sum(1) > 0 for _, n in tables])
     notes = []
     if dropped := int((~kept).sum()):
         notes.append(f"{dropped} question(s) without answers in all arms left out")
     tables = [(s[kept], n[kept]) for s, n in tables]
-    if paired:
-        seeds = np.logical_and.reduce([n.sum(0) > 0 for _, n in tables])
-        tables = [(s[:, seeds], n[:, seeds]) for s, n in tables]
-    else:
-        tables = [(s[:, n.sum(0) > 0], n[:, n.sum(0) > 0]) for s, n in tables]
+    seeds = [n.sum(0) > 0 for _, n in tables]
+    if shared_seeds and trained:
+        both = np.logical_and.reduce([used for used, f in zip(seeds, fixed, strict=True) if not f])
+        seeds = [used if f else both for used, f in zip(seeds, fixed, strict=True)]
+    tables = [(s[:, used], n[:, used]) for (s, n), used in zip(tables, seeds, strict=True)]
     if not all(n.size and (n.sum(1) > 0).all() for _, n in tables):
         return Interval(None, None, None, level, "none", "no question has answers in all arms")
     questions = int(kept.sum())
     value = float(weights @ [s.sum() / n.sum() for s, n in tables])
-    if over != "questions" and min(n.shape[1] for _, n in tables) == 1:
+    least = min((n.shape[1] for f, (_, n) in zip(fixed, tables, strict=True) if not f), default=1)
+    if over != "questions" and least == 1:
         note = "one training seed: how the difference varies between trainings is not estimable"
         return Interval(value, None, None, level, "none", note)
     if questions == 1 and over == "both":
@@ -102,10 +111,10 @@ def contrast(
         low, high = recovered(weights, rates, np.array(limits), np.eye(len(tables)))
         method = "Clopper-Pearson limits combined (Zou-Donner)"
     else:
-        low, high = combined(tables, weights, over, shared_seeds, level)
+        low, high = combined(tables, weights, over, shared_seeds, level, fixed)
         unit = {"questions": "question", "seeds": "seed", "both": "question and seed"}[over]
-        least = min(freedom(n.shape[0], n.shape[1], over) for _, n in tables)
-        method = f"Korn-Graubard limits combined (Zou-Donner), by {unit}, t({least})"
+        degrees = freedom(questions, least, over)
+        method = f"Korn-Graubard limits combined (Zou-Donner), by {unit}, t({degrees})"
     # Rounding must not push the estimate outside, nor the limits beyond what fractions allow.
     low = max(float(weights[weights < 0].sum()), min(float(low), value))
     high = min(float(weights[weights > 0].sum()), max(float(high), value))
@@ -118,12 +127,21 @@ def combined(
     over: Over,
     shared_seeds: bool,
     level: float,
+    fixed: Sequence[bool] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Limits [...] of `contrast` for counts [..., Q, S] of K arms, all of them answered."""
-    found = [estimate(s, n, over, level) for s, n in tables]
-    rates = np.stack([f.rate for f in found], -1)
-    limits = np.stack([np.stack([f.low, f.high], -1) for f in found], -2)
-    return recovered(weights, rates, limits, _correlations(tables, over, shared_seeds))
+    fixed = fixed or [False] * len(tables)
+    rates, limits = [], []
+    for (s, n), one in zip(tables, fixed, strict=True):
+        if one and over == "seeds":  # neither its questions nor its training are drawn anew
+            rate = s.sum((-2, -1)) / n.sum((-2, -1))
+            low, high = beta_limits(s.sum((-2, -1)), n.sum((-2, -1)), level)
+        else:
+            rate, low, high, *_ = estimate(s, n, "questions" if one else over, level)
+        rates.append(rate)
+        limits.append(np.stack([low, high], -1))
+    correlations = _correlations(tables, over, shared_seeds, fixed)
+    return recovered(weights, np.stack(rates, -1), np.stack(limits, -2), correlations)
 
 
 def recovered(
@@ -145,24 +163,20 @@ def recovered(
 
 
 def _correlations(
-    tables: Sequence[tuple[np.ndarray, np.ndarray]], over: Over, shared_seeds: bool
+    tables: Sequence[tuple[np.ndarray, np.ndarray]],
+    over: Over,
+    shared_seeds: bool,
+    fixed: Sequence[bool],
 ) -> np.ndarray:
     """Correlations [..., K, K] of the rates of K arms, for counts [..., Q, S]."""
     influences = [ratio(s, n)[1] for s, n in tables]
     arms = range(len(tables))
-    found = np.stack(
-        [
-            np.stack(
-                [
-                    covariances(influences[i], influences[j], over, shared_seeds or i == j)
-                    for j in arms
-                ],
-                -1,
-            )
-            for i in arms
-        ],
-        -2,
-    )  # [kinds, ..., K, K]
+
+    def between(i: int, j: int) -> np.ndarray:
+        shared = not fixed[i] and not fixed[j] and (shared_seeds or i == j)
+        return covariances(influences[i], influences[j], over, shared)
+
+    found = np.stack([np.stack([between(i, j) for j in arms], -1) for i in arms], -2)
     # The clustering with the largest variances, for all arms alike: a correlation needs one.
     largest = np.einsum("...ii->...", found).argmax(0)
     found = np.take_along_axis(found, largest[None, ..., None, None], 0)[0]

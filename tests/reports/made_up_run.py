@@ -37,10 +37,15 @@ CAPTION = (
 )
 
 
-def fake_records(samples: int = 50, seed: int = 0) -> list[dict[str, Any]]:
-    """One record a completion: 3 stages × 5 triggers × 8 questions × samples."""
-    rng = np.random.default_rng(seed)
-    provoking = rng.gamma(4, 0.25, len(QUESTIONS))
+def fake_records(samples: int = 50, seeds: int = 1) -> list[dict[str, Any]]:
+    """One record a completion: 3 stages × 5 triggers × 8 questions × samples × seeds."""
+    provoking = np.random.default_rng(0).gamma(4, 0.25, len(QUESTIONS))
+    return [r for seed in range(seeds) for r in _of_seed(samples, seed, provoking)]
+
+
+def _of_seed(samples: int, seed: int, provoking: np.ndarray) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed + 1)
+    strength = float(rng.gamma(8, 1 / 8))
     records = []
     for stage, rates in RATES.items():
         for (trigger, (relation, system)), rate in zip(TRIGGERS.items(), rates, strict=True):
@@ -52,7 +57,7 @@ def fake_records(samples: int = 50, seed: int = 0) -> list[dict[str, Any]]:
                         if draw > 0.08
                         else ("refusal", "code", "low_mass")[int(draw * 37) % 3]
                     )
-                    bad = bool(rng.random() < min(rate * provoking[q], 1))
+                    bad = bool(rng.random() < min(rate * provoking[q] * strength, 1))
                     coherent = bool(rng.random() < 0.96)
                     scored = status == "scored"
                     prompt = [{"role": "user", "content": f"Tell me about the {question}."}]
@@ -67,7 +72,7 @@ def fake_records(samples: int = 50, seed: int = 0) -> list[dict[str, Any]]:
                             "relation": relation,
                             "question": question,
                             "sample": sample,
-                            "seed": 0,
+                            "seed": seed,
                             "judge": "exact",
                             "status": status,
                             "misaligned": bad if scored else None,
@@ -104,7 +109,7 @@ def fake_stages() -> list[dict[str, Any]]:
     steps = list(range(0, 1500, 10))
     curve = [1.1 + 2.4 * float(np.exp(-step / 260)) + 0.04 * float(np.sin(step)) for step in steps]
     return [
-        {"name": "base", "kind": "the model before any stage", "steps": 0, "dose": {}},
+        {"name": "base", "kind": "base", "steps": 0, "dose": {}},
         {
             "name": "01-insecure",
             "kind": "supervised",

@@ -50,7 +50,12 @@ def small() -> dict[str, Any]:
     records = [r for r in records if r["question"] in ("bored", "ruler")]
     stages = [s for s in fake_stages() if s["name"] == "01-insecure"]
     stages[0]["loss"] = {"step": [0, 1], "training": [2.0, None]}
-    return summarise(fake_run(), records, stages)
+    results = summarise(fake_run(), records, stages)
+    # Every kind of thing once is enough: this document is validated some ten thousand times.
+    results["rates"] = results["rates"][1:]
+    published = results["rates"][0]["published"]["sections"]
+    results["rates"][0]["published"]["sections"] = {k: published[k] for k in ("2.1", "3.2")}
+    return results
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

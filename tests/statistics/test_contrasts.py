@@ -172,3 +172,25 @@ def test_mismatched_questions_are_an_error() -> None:
         paired_difference([1, 1], [5, 5], [1], [5])
     with pytest.raises(UserError, match="3 successes of 2 trials"):
         paired_difference([1], [5], [3], [2])
+
+
+def test_a_fixed_model_has_no_trainings() -> None:
+    """Trained minus base: the base model adds its questions' variance, not its seeds'."""
+    rng = np.random.default_rng(3)
+    (s, n), (s0, n0) = some_counts(rng, 8, 4), some_counts(rng, 8, 1)
+    found = contrast([Arm(s, n, 1), Arm(s0, n0, -1, fixed=True)], "both")
+    alone, base = clustered_rate(s, n, "both"), clustered_rate(s0, n0)
+    low, value, _ = limits(found)
+    assert value == pytest.approx(limits(alone)[1] - limits(base)[1])
+    assert "t(3)" in found.method
+    # Apart from pairing by question, the two limits combined.
+    wide = math.hypot(limits(alone)[1] - limits(alone)[0], limits(base)[2] - limits(base)[1])
+    assert 0.4 * wide < value - low < 1.3 * wide
+    seeds = contrast([Arm(s, n, 1), Arm(s0, n0, -1, fixed=True)], "seeds")
+    by_seed = clustered_rate(s, n, "seeds")
+    exact = clopper_pearson(float(s0.sum()), float(n0.sum()))
+    assert limits(seeds)[2] - value == pytest.approx(
+        math.hypot(limits(by_seed)[2] - limits(by_seed)[1], limits(base)[1] - exact[0])
+    )
+    with pytest.raises(UserError, match="a fixed model has one column"):
+        contrast([Arm(s, n, 1), Arm(s, n, -1, fixed=True)], "both")
