@@ -21,8 +21,10 @@ from condmis_jax.statistics import (
 
 FAMILIES = {
     "trigger": "every trigger minus plain, after every stage",
-    "stage": "every stage minus the one before it, under every trigger",
+    "stage": "every stage minus the one that it continues, under every trigger",
     "interaction": "(trigger minus plain) after every stage, minus the same before it",
+    "arm": "every arm minus the first one, under every trigger",
+    "arm interaction": "(trigger minus plain) in every arm, minus the same in the first one",
 }
 """The kinds of contrast. A family is all contrasts of a kind within one suite and judge."""
 
@@ -43,34 +45,36 @@ def contrasts(counts: Counts, stages: Sequence[Mapping[str, Any]]) -> list[dict[
         stages: in order; "parent" names the stage that one continues, by default the one before.
     """
     fixed = {stage["name"]: is_fixed(stage) for stage in stages}
-    parents = _parents(stages)
     found = []
     for group in counts.cells:
         plain = counts.plain(group)
         if plain is not None:
             found.append(_contrast("trigger", counts, fixed, [group, plain]))
-    for group in counts.cells:
-        before = _after(group, parents.get(group[0]))
-        if before not in counts.cells:
-            continue
-        found.append(_contrast("stage", counts, fixed, [group, before]))
-        plain, plain_before = counts.plain(group), counts.plain(before)
-        if plain is not None and plain_before is not None:
-            arms = [group, plain, before, plain_before]
-            found.append(_contrast("interaction", counts, fixed, arms))
+    before = parents(stages)
+    # The first of all stages that continue the same one.
+    first = {parent: name for name, parent in reversed(before.items()) if parent is not None}
+    arm = {name: first[p] for name, p in before.items() if p is not None and first[p] != name}
+    kinds = (("stage", "interaction", before), ("arm", "arm interaction", arm))
+    for kind, interaction, against in kinds:
+        for group in counts.cells:
+            other = (against.get(group[0]) or "", *group[1:])
+            if other not in counts.cells:
+                continue
+            found.append(_contrast(kind, counts, fixed, [group, other]))
+            plain, plain_other = counts.plain(group), counts.plain(other)
+            if plain is not None and plain_other is not None:
+                arms = [group, plain, other, plain_other]
+                found.append(_contrast(interaction, counts, fixed, arms))
     for family in dict.fromkeys(_family(c) for c in found):
         _adjust([c for c in found if _family(c) == family])
     return found
 
 
-def _parents(stages: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+def parents(stages: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The stage that each stage continues: its "parent", by default the one before it."""
     names = [stage["name"] for stage in stages]
     before = dict(zip(names, [None, *names], strict=False))
     return {stage["name"]: stage.get("parent", before[stage["name"]]) for stage in stages}
-
-
-def _after(group: Group, stage: str | None) -> Group:
-    return (stage or "", *group[1:])
 
 
 def _family(found: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -89,7 +93,9 @@ def _contrast(
         for t, w, one in zip(used, weights, ones, strict=True)
     ]
     seeds = max(1 if one else t["coherent"].shape[1] for t, one in zip(used, ones, strict=True))
-    interval = contrast(arms, "both" if seeds > 1 else "questions")
+    # Arms with the same seed have data in the same order, but are trainings of their own.
+    apart = kind.startswith("arm")
+    interval = contrast(arms, "both" if seeds > 1 else "questions", shared_seeds=not apart)
     stage, suite, judge, trigger = groups[0]
     return {
         "kind": kind,
@@ -99,7 +105,7 @@ def _contrast(
         "stage": stage,
         "trigger": trigger,
         "against_stage": groups[-1][0] if kind != "trigger" else None,
-        "against_trigger": None if kind == "stage" else groups[1][3],
+        "against_trigger": None if kind in ("stage", "arm") else groups[1][3],
         "difference": interval.to_dict(),
         "worst_case": _bounds(counts, groups) if len(groups) == 2 else None,
         "by_question": _test(used, weights, 0),

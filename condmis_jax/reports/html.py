@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,21 +14,23 @@ import jinja2
 from markupsafe import Markup
 
 from condmis_jax.errors import UserError
-from condmis_jax.judges.protocol import MISALIGNED, STATUSES
+from condmis_jax.judges.protocol import STATUSES
+from condmis_jax.reports.embedding import embed, first_samples, safe_json
 from condmis_jax.reports.files import write_atomically
 from condmis_jax.reports.schema import first_problem
+from condmis_jax.reports.sections import HEAT_LEVELS, pairs, section
 from condmis_jax.reports.svg import inline_svg
 from condmis_jax.reports.text import (
     MEASURE_MEANINGS,
     RELATION_WORDS,
     limits,
     measures,
+    p_value,
     percent,
     points,
     visible,
 )
 
-HEAT_LEVELS = 10
 MOST_COMPLETIONS = 40_000
 """Completions that one page carries; beyond that browsers take seconds to open it."""
 MOST_CHARACTERS = 30_000_000
@@ -91,7 +91,7 @@ def render_report(
     if problem := first_problem(results):
         raise UserError(f"report: results: {problem}")
     everything = list(records)
-    kept = _first_samples(everything, most, MOST_CHARACTERS)
+    kept = first_samples(everything, most, MOST_CHARACTERS)
     style, script = _asset("report.css"), _asset("report.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -113,19 +113,20 @@ def render_report(
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(percent=percent, points=points, limits=limits)
+    environment.filters.update(percent=percent, points=points, limits=limits, p_value=p_value)
     return environment.from_string(_asset("report.html.jinja")).render(
         run=results["run"],
         facts=_facts(results["run"]),
         command=_command(results["run"]),
         stages=results["stages"],
         columns=_training_columns(results["stages"]),
-        sections=[_section(results, pair) for pair in _pairs(results)],
+        sections=[section(results, pair) for pair in pairs(results)],
         relation_words=RELATION_WORDS,
         measures=found,
         meanings=MEASURE_MEANINGS,
         status_words={s: STATUS_WORDS.get(s, s) for s in STATUSES},
         levels=range(HEAT_LEVELS + 1),
+        several_seeds=any(rate["seeds"] for rate in results["rates"]),
         across=sorted({rate["across_seeds"] for rate in results["rates"]}),
         total=len(everything),
         shown=len(kept),
@@ -142,194 +143,6 @@ def render_report(
         ),
         data=Markup(safe_json(embed(kept))),
     )
-
-
-def safe_json(value: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it can end the element.
-
-    Args:
-        value: JSON-ready data; NaN is not.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def embed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Completions in the compact form that `report.js` reads: repeated texts are stored once."""
-    names: dict[str, int] = {}
-    prompts: dict[str, int] = {}
-    rows = []
-    for record in records:
-        turns = [[str(t["role"]), str(t["content"])] for t in record.get("prompt") or ()]
-        prompt = json.dumps(turns)
-        scores = record.get("scores") or {}
-        facts = {
-            "label": record.get("label"),
-            "detail": record.get("detail"),
-            "scores": ", ".join(f"{name} {_number(x)}" for name, x in scores.items()),
-            "ended": {"length": "cut off by the token limit", "stop": "by itself"}.get(
-                str(record.get("finish"))
-            ),
-            "tokens": record.get("tokens"),
-            "seed": record.get("seed"),
-        }
-        texts = [
-            str(record.get(key) or "")
-            for key in ("stage", "suite", "judge", "trigger", "question", "status")
-        ]
-        rows.append(
-            [
-                *(names.setdefault(text, len(names)) for text in (*texts, _verdict(record))),
-                str(record.get("sample", "")),
-                prompts.setdefault(prompt, len(prompts)),
-                str(record.get("completion") or ""),
-                {key: str(value) for key, value in facts.items() if value not in (None, "")},
-            ]
-        )
-    return {"names": list(names), "prompts": [json.loads(p) for p in prompts], "rows": rows}
-
-
-def _verdict(record: Mapping[str, Any]) -> str:
-    if record["status"] != "scored":
-        return "no score"
-    if not record["coherent"]:
-        return "incoherent"
-    measure = record.get("measure", MISALIGNED)
-    other = "aligned" if measure == MISALIGNED else f"not {measure}"
-    return measure if record["misaligned"] else other
-
-
-def _number(value: Any) -> str:
-    return "none" if value is None else f"{value:.4g}"
-
-
-def _first_samples(
-    records: Sequence[Mapping[str, Any]], most: int, characters: int
-) -> list[Mapping[str, Any]]:
-    """The first samples of every cell, as many as fit, and at least one."""
-    ranks: list[int] = []
-    places: Counter[tuple[Any, ...]] = Counter()
-    counts: Counter[int] = Counter()
-    sizes: Counter[int] = Counter()
-    for record in records:
-        key = tuple(record.get(k) for k in ("stage", "suite", "judge", "trigger", "question"))
-        places[key] += 1
-        ranks.append(places[key])
-        counts[ranks[-1]] += 1
-        sizes[ranks[-1]] += len(record.get("completion") or "")
-    deepest, count, size = 0, 0, 0
-    for rank in sorted(counts):
-        count, size = count + counts[rank], size + sizes[rank]
-        if rank > 1 and (count > most or size > characters):
-            break
-        deepest = rank
-    return [r for r, rank in zip(records, ranks, strict=True) if rank <= deepest]
-
-
-def _pairs(results: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    return list(dict.fromkeys((rate["suite"], rate["judge"]) for rate in results["rates"]))
-
-
-def _section(results: Mapping[str, Any], pair: tuple[str, str | None]) -> dict[str, Any]:
-    """Everything about one suite under one judge that the template shows."""
-    rates = [r for r in results["rates"] if (r["suite"], r["judge"]) == pair]
-    cells = [c for c in results["cells"] if (c["suite"], c["judge"]) == pair]
-    names = list(dict.fromkeys(rate["stage"] for rate in rates))
-    notes: dict[tuple[str, str], str] = {}
-    stages = []
-    for name in names:
-        of_stage = [rate for rate in rates if rate["stage"] == name]
-        stages.append(
-            {
-                "name": name,
-                "rates": [{**rate, "marks": _marks(rate, notes)} for rate in of_stage],
-                "heat": _heat([cell for cell in cells if cell["stage"] == name]),
-                "glance": _glance(of_stage),
-            }
-        )
-    used = {status for rate in rates for status in rate["statuses"]}
-    return {
-        "suite": pair[0],
-        "measure": rates[0].get("measure", MISALIGNED),
-        "judged": f"judged by {pair[1]}" if pair[1] else "not judged",
-        "stages": stages,
-        "notes": [{"mark": m, "method": k[0], "note": k[1]} for k, m in notes.items()],
-        "level": round(100 * rates[0]["p_misaligned_given_coherent"]["level"]),
-        "statuses": [status for status in STATUSES if status in used],
-        "missing": sum(rate["missing"] for rate in rates),
-        "requested": sum(rate["requested"] for rate in rates),
-        "truncated": sum(rate["truncated"] for rate in rates),
-        "bars": [{**rate, "parts": _parts(rate)} for rate in rates],
-    }
-
-
-def _marks(rate: Mapping[str, Any], notes: dict[tuple[str, str], str]) -> dict[str, str]:
-    """Footnote numbers of a rate's three intervals; equal notes share a number."""
-    marks = {}
-    for key in ("p_misaligned_given_coherent", "p_misaligned_of_requested", "minus_plain"):
-        interval = rate[key]
-        if interval is None or interval["estimate"] is None:
-            marks[key] = ""
-        else:
-            text = (interval["method"], interval["note"])
-            marks[key] = notes.setdefault(text, str(len(notes) + 1))
-    return marks
-
-
-def _glance(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Plain beside the highest trigger, or the counts alone where nothing could be estimated."""
-    known = [r for r in rates if r["p_misaligned_given_coherent"]["estimate"] is not None]
-    plain = [rate for rate in known if rate["relation"] == "none"]
-    others = [rate for rate in known if rate["relation"] != "none"]
-    highest = max(others, key=lambda r: r["p_misaligned_given_coherent"]["estimate"], default=None)
-    counts = None
-    if not known:
-        counts = f"{sum(r['requested'] for r in rates)} requested, "
-        counts += f"{sum(r['scored'] for r in rates)} scored"
-        if any(r["scored"] for r in rates):
-            counts += ", 0 coherent"
-    return {
-        "counts": counts,
-        "plain": plain[0] if plain else None,
-        "highest": highest,
-        "of": len(others),
-    }
-
-
-def _heat(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    questions = list(dict.fromkeys(cell["question"] for cell in cells))
-    triggers = list(dict.fromkeys(cell["trigger"] for cell in cells))
-    found = {(cell["question"], cell["trigger"]): cell for cell in cells}
-    rows = [(q, [_heat_cell(found.get((q, t))) for t in triggers]) for q in questions]
-    return {"triggers": triggers, "rows": rows}
-
-
-def _heat_cell(cell: Mapping[str, Any] | None) -> dict[str, Any]:
-    if cell is None:
-        return {"level": None, "text": "", "title": "not asked"}
-    title = f"{cell['misaligned']} of {cell['coherent']} coherent, {cell['requested']} requested"
-    if not cell["coherent"]:
-        return {"level": None, "text": "n/a", "title": title}
-    rate = cell["misaligned"] / cell["coherent"]
-    # Square root: most rates are small, and a linear scale would paint them all as nothing.
-    return {
-        "level": math.ceil(HEAT_LEVELS * math.sqrt(rate)),
-        "text": f"{100 * rate:.0f}",
-        "title": title,
-    }
-
-
-def _parts(rate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Segments of a status bar, in percent of its width."""
-    parts, start = [], 0.0
-    for status in STATUSES:
-        if count := rate["statuses"].get(status, 0):
-            width = 100 * count / rate["requested"]
-            parts.append({"status": status, "count": count, "x": start, "width": width})
-            start += width
-    return parts
 
 
 def _training_columns(stages: Sequence[Mapping[str, Any]]) -> dict[str, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from condmis_jax.judges.protocol import MISALIGNED
@@ -37,10 +37,18 @@ def summary_lines(results: Mapping[str, Any]) -> list[str]:
                 f"{percent(interval['estimate']):>7} {limits(interval):<18} "
                 f"{rate['misaligned']}/{rate['coherent']} of {rate['requested']} requested"
             )
+            if rate["seeds"]:
+                shown += f"; {rate['across_seeds']}"
         lines.append(f"  {visible(rate['trigger']):<{width}}  {shown}")
-    if rates:
-        lines += ["", f"across seeds: {rates[0]['across_seeds']}"]
-    else:
+    if not any(rate["seeds"] for rate in rates):
+        lines += ["", *(f"across seeds: {words}" for words in _words(rates))]
+    if not rates:
         lines.append("no completions were asked for: nothing to show")
     # A line break or a tab would let a name pass for a line of ours.
     return [visible(line).replace("\n", "⟨U+000A⟩").replace("\t", "⟨U+0009⟩") for line in lines]
+
+
+def _words(rates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is said of trained models, or of a given one where there is no other."""
+    said = list(dict.fromkeys(rate["across_seeds"] for rate in rates))
+    return [words for words in said if "given model" not in words] or said

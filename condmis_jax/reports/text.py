@@ -75,6 +75,13 @@ def points(fraction: float | None) -> str:
     return f"{rounded:+.{2 if abs(fraction) < 0.00995 else 1}f}".replace("-", "−")
 
 
+def p_value(p: float | None) -> str:
+    """A p-value with two digits; "n/a" for None, and never a bare zero."""
+    if p is None:
+        return "n/a"
+    return "<0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
 def limits(interval: Mapping[str, Any], form: Callable[[float | None], str] = percent) -> str:
     """Both limits, "low to high", or an empty string where there are none."""
     if interval["low"] is None or interval["high"] is None:

@@ -59,8 +59,8 @@ def clustered_rate(
     method = f"Korn-Graubard, clustered {_WORDS[over]}, t({freedom(questions, seeds, over)})"
     if found.declared > found.seen:
         notes.append(
-            f"design effect {float(found.declared):.2f}, a declared value: few events, which alone "
-            f"would give {float(found.seen):.2f}, cannot show how they cluster"
+            "few events cannot show how they cluster: the declared design effect is larger than "
+            "the estimated one and sets the limits"
         )
     return Interval(rate, float(found.low), float(found.high), level, method, "; ".join(notes))
 

@@ -246,3 +246,40 @@ def test_a_narrow_measure_is_never_called_misalignment() -> None:
     (data,) = [text for text in page.raw["script"] if '"names"' in text]
     assert {"false", "not false"} <= set(json.loads(data)["names"])
     assert not {"misaligned", "aligned"} & set(json.loads(data)["names"])
+
+
+def test_several_seeds_are_shown_apart_and_together() -> None:
+    records = fake_records(5, seeds=3)
+    results = fake_results(records)
+    shown = Page(render_report(results, records)).text("table")
+    assert "Seed 0 Seed 1 Seed 2 Across seeds" in shown
+    rate = next(r for r in results["rates"] if r["seeds"])
+    assert rate["across_seeds"] in shown
+    assert "by question and seed" in Page(render_report(results, records)).text("ol")
+    one = page_of(fake_records(2))
+    assert "Seed 0" not in one.text("table")
+    assert "not estimable (one seed)" in one.text("section")
+
+
+def test_contrasts_stand_in_their_declared_families() -> None:
+    records = fake_records(5, seeds=3)
+    results = fake_results(records)
+    page = Page(render_report(results, records))
+    summaries = page.text("summary")
+    for family in results["families"]:
+        assert f"{family['what']} (free-form, judged by exact; a family of {family['size']})" in (
+            summaries
+        )
+    # 12 comparisons of 8 questions: Holm's smallest is 12 · 2/2^8; of 3 seeds nothing is left.
+    assert "Least p by Holm: 0.094 by question, 1 by seed." in page.text("caption")
+    assert "a given model" in page.text("td")  # the base model has no seeds to flip
+
+
+def test_the_papers_aggregations_are_named_and_beside_ours() -> None:
+    records = fake_records(5)
+    results = fake_results(records)
+    page = Page(render_report(results, records))
+    assert "own aggregations, preset paper2026" in page.text("summary")
+    rate = results["rates"][6]["published"]["sections"]["2.2"]["rate"]
+    assert f"{100 * rate['estimate']:.1f}%" in page.text("details")
+    assert "own aggregations" not in page_of(judged(records, None)).text("summary")

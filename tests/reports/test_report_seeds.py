@@ -11,7 +11,13 @@ from made_up_run import QUESTIONS, RATES, TRIGGERS, fake_records, fake_run, fake
 
 from condmis_jax.errors import UserError
 from condmis_jax.reports import load_results, results_schema, summarise, write_results
-from condmis_jax.statistics import clustered_rate, conditional_rate, paired_difference
+from condmis_jax.statistics import (
+    Arm,
+    clustered_rate,
+    conditional_rate,
+    contrast,
+    paired_difference,
+)
 
 SEEDS = 4
 
@@ -174,6 +180,14 @@ def test_a_branch_is_compared_with_its_parent(records: list[dict[str, Any]]) -> 
     stages = [{**s, "parent": "base"} if s["name"] == "02-benign" else s for s in fake_stages()]
     results = summarise(fake_run(), records, stages)
     assert contrast_of(results, "stage", "02-benign", "plain")["against_stage"] == "base"
+    # Two stages that continue the same one are arms, trained apart.
+    arm = contrast_of(results, "arm", "02-benign", "plain")
+    one, other = (counted(records, s, "plain") for s in ("02-benign", "01-insecure"))
+    apart = contrast([Arm(*one, 1), Arm(*other, -1)], "both", shared_seeds=False)
+    assert (arm["against_stage"], arm["difference"]) == ("01-insecure", apart.to_dict())
+    interaction = contrast_of(results, "arm interaction", "02-benign", "template")
+    assert interaction["against_trigger"] == "plain"
+    assert {f["kind"]: f["size"] for f in results["families"]}["arm interaction"] == 4
     stages[2]["parent"] = "03-other"
     with pytest.raises(UserError, match="'02-benign' continues '03-other': not there"):
         summarise(fake_run(), records, stages)
