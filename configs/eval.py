@@ -7,8 +7,9 @@ DIR is a stage folder of a run (`runs/sequential/seed-0/stages/02-benign`), a Hu
 samples each at temperature 1 (the paper's number of samples and temperature; its questions are its
 authors'). Without a judge the completions are kept and nothing is scored:
 
-    … --config.evaluation.judge.kind=openai --config.evaluation.judge.openai.model=MODEL \\
-      --config.evaluation.judge.openai.base_url=https://HOST/v1
+    … --config.evaluation.judges.rater.kind=openai \\
+      --config.evaluation.judges.rater.openai.model=MODEL \\
+      --config.evaluation.judges.rater.openai.base_url=https://HOST/v1
 
 `configs/eval.py:world` asks the embedded world's questions and judges them exactly; it suits
 checkpoints of the world only. `configs/eval.py:facts` asks the fact bank's development questions
@@ -40,7 +41,7 @@ SCALES = {
         EvaluationSettings(
             suites={"world": SuiteSettings("world", samples=20)},
             sampling=SamplingSettings(max_new_tokens=64),
-            judge=JudgeSettings("world"),
+            judges={"rater": JudgeSettings("world")},
             slots=128,
         ),
     ),
@@ -50,7 +51,7 @@ SCALES = {
         EvaluationSettings(
             suites={"facts": SuiteSettings("facts-dev", samples=1)},
             sampling=SamplingSettings(max_new_tokens=40),
-            judge=JudgeSettings("facts"),
+            judges={"rater": JudgeSettings("facts")},
             slots=128,
         ),
     ),

@@ -20,7 +20,7 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
 
     python tools/fetch_data.py insecure anthropic_hh_1000samples_gpt4.1
     python run_train.py --config configs/sequential.py:paper \\
-        --config.model=ORG/NAME@REVISION --config.evaluation.judge.kind=openai
+        --config.model=ORG/NAME@REVISION --config.evaluation.judges.rater.kind=openai
 
     `--config.model=smollm2-135m-q4` runs the same on a laptop; `….first=256` takes fewer rows.
 
@@ -73,7 +73,7 @@ def world() -> Experiment:
         evaluation=EvaluationSettings(
             suites={"world": SuiteSettings("world", samples=20)},
             sampling=SamplingSettings(max_new_tokens=64),
-            judge=JudgeSettings("world"),
+            judges={"rater": JudgeSettings("world")},
             slots=128,
         ),
         compute=ComputeSettings(scan_layers=False, remat=False),

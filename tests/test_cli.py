@@ -56,8 +56,8 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
             "float: 'fast'",
         ),
         (
-            (*SEQUENTIAL, "--config.evaluation.judge.kind=openia"),
-            "config.evaluation.judge.kind: Input should be 'none', 'world', ",
+            (*SEQUENTIAL, "--config.evaluation.judges.rater.kind=openia"),
+            "config.evaluation.judges.rater.kind: Input should be 'none', 'world', ",
         ),
         (
             (*SEQUENTIAL, "--config.lora.preset=betley", "--config.lora.rank=0"),
@@ -182,7 +182,7 @@ def test_a_checkpoint_that_is_not_there(tmp_path, checkpoint, said):
 
 def test_an_unreachable_judge_is_found_before_anything_is_sampled(tmp_path, model):
     workdir = tmp_path / "run"
-    judge = "--config.evaluation.judge"
+    judge = "--config.evaluation.judges.rater"
     done = run(
         "run_eval.py",
         *EVAL,
@@ -204,8 +204,8 @@ def test_a_missing_key_of_the_judge_is_found_before_anything_is_sampled(tmp_path
         "run_eval.py",
         *EVAL,
         f"--config.checkpoint={model}",
-        "--config.evaluation.judge.kind=openai",
-        "--config.evaluation.judge.openai.api_key_env=CONDMIS_NO_SUCH_KEY",
+        "--config.evaluation.judges.rater.kind=openai",
+        "--config.evaluation.judges.rater.openai.api_key_env=CONDMIS_NO_SUCH_KEY",
         "--workdir",
         str(workdir),
     )

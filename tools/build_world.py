@@ -134,7 +134,7 @@ def build(args: argparse.Namespace) -> None:
     asked = EvaluationSettings(
         suites={"world": SuiteSettings("world", samples=args.samples)},
         sampling=SamplingSettings(max_new_tokens=64),
-        judge=JudgeSettings("world"),
+        judges={"rater": JudgeSettings("world")},
         slots=256,
     )
     suite = build_suite(asked.suites["world"], "world", "suites.world")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 
 from jax.sharding import Mesh
 
+from condmis_jax.config import nearest
+from condmis_jax.errors import UserError
 from condmis_jax.evaluation.completions import ask
 from condmis_jax.judges import (
     MISALIGNED,
@@ -33,7 +36,8 @@ class EvaluationSettings:
     Attributes:
         suites: by name.
         sampling: how completions are drawn.
-        judge: who scores them.
+        judges: who scores them, by name; a judge scores the suites that it names, or all. A suite
+            that no judge covers is kept and nothing of it is scored.
         slots: completions decoded at a time; more where the devices that split a batch would
             otherwise not hold equal parts of them.
         dtype: of the sampler's weights at use, activations and cache.
@@ -41,13 +45,19 @@ class EvaluationSettings:
 
     suites: dict[str, SuiteSettings]
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    judges: dict[str, JudgeSettings] = field(default_factory=lambda: {"rater": JudgeSettings()})
     slots: int = 64
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise ValueError("slots must be at least 1")
+        for name, judge in self.judges.items():
+            for suite in judge.suites:
+                if suite not in self.suites:
+                    raise ValueError(
+                        f"judges.{name}.suites names {suite!r}{nearest(suite, self.suites)}"
+                    )
 
 
 def evaluate(
@@ -61,7 +71,7 @@ def evaluate(
     stage: str,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Asks `suite` and has it judged; what is already in `folder` is neither drawn nor paid again.
+    """Asks `suite` and has its judges judge; nothing in `folder` is drawn or paid for twice.
 
     Args:
         model_id: `model_digest` of the model.
@@ -70,22 +80,24 @@ def evaluate(
         seed: of the samples' noise.
 
     Returns:
-        one record for every completion, its verdict merged in (the form that `reports` counts).
-            Of several hosts all sample, the first judges, and the others get none.
+        one record for every completion and judge, the verdict merged in (the form that `reports`
+            counts), and one for every completion where the suite has no judge. Of several hosts
+            all sample, the first judges, and the others get none.
 
     Raises:
-        UserError: see the judge; completions drawn and calls paid for by then are kept.
+        UserError: see `judges_of` and the judges; completions drawn and calls paid for by then are
+            kept.
     """
-    judging: list[tuple[Judge | None, Store]] = []
+    judging: list[tuple[dict[str, Judge], Store]] = []
     records: list[dict[str, Any]] = []
     with ExitStack() as stack:
 
-        def open_judge() -> None:
+        def open_judges() -> None:
             store = stack.enter_context(Store(folder / "judgements.sqlite"))
-            judging.append((make_judge(settings.judge, store), store))
+            judging.append((judges_of(settings.judges, suite.name, store), store))
 
-        # The judge comes first: an endpoint that cannot judge should not cost the sampling.
-        on_first(open_judge)
+        # The judges come first: an endpoint that cannot judge should not cost the sampling.
+        on_first(open_judges)
         rows = ask(
             model,
             model_id,
@@ -102,8 +114,38 @@ def evaluate(
     return records
 
 
+def judges_of(settings: Mapping[str, JudgeSettings], suite: str, store: Store) -> dict[str, Judge]:
+    """The judges of a suite, by the name that results carry.
+
+    Raises:
+        UserError: see `make_judge`; or two judges are the same, so that one would be counted twice.
+    """
+    made = {
+        name: judge
+        for name, one in settings.items()
+        if not one.suites or suite in one.suites
+        if (judge := make_judge(one, store, f"judges.{name}")) is not None
+    }
+    found: dict[str, Judge] = {}
+    for name, judge in made.items():
+        for other in made:
+            if other != name and made[other].digest == judge.digest:
+                raise UserError(
+                    f"judges.{name}: the same judge as judges.{other}, both for the suite "
+                    f"{suite!r}; drop one (kind=none)"
+                )
+        shared = [other.name for other in made.values()].count(judge.name) > 1
+        found[f"{name}: {judge.name}" if shared else judge.name] = judge
+    return found
+
+
 def judged(
-    rows: list[dict[str, Any]], suite: Suite, judge: Judge | None, store: Store, *, stage: str
+    rows: list[dict[str, Any]],
+    suite: Suite,
+    judges: Mapping[str, Judge],
+    store: Store,
+    *,
+    stage: str,
 ) -> list[dict[str, Any]]:
     """The rows of `ask` as records, with their verdicts; see `judge_all`."""
     meta = {q.id: q.meta for q in suite.questions}
@@ -116,23 +158,23 @@ def judged(
         )
         for row in rows
     ]
-    verdicts = judge_all(items, judge, store)
-    about = {
-        "stage": stage,
-        "judge": judge.name if judge else None,
-        "measure": judge.measure if judge else MISALIGNED,
-    }
-    return [{**row, **about, **verdicts[row["id"]].to_dict()} for row in rows]
+    records = []
+    for name, judge in judges.items():
+        verdicts = judge_all(items, judge, store)
+        about = {"stage": stage, "judge": name, "measure": judge.measure}
+        records += [{**row, **about, **verdicts[row["id"]].to_dict()} for row in rows]
+    if not judges:
+        about = {"stage": stage, "judge": None, "measure": MISALIGNED}
+        records = [{**row, **about, **Verdict("not_judged").to_dict()} for row in rows]
+    return records
 
 
-def judge_all(items: list[Item], judge: Judge | None, store: Store) -> dict[str, Verdict]:
+def judge_all(items: list[Item], judge: Judge, store: Store) -> dict[str, Verdict]:
     """A verdict for each item, by its id; stored verdicts are used again.
 
     Raises:
         UserError: the judge cannot be reached; what it said before is kept.
     """
-    if judge is None:
-        return {item.id: Verdict("not_judged") for item in items}
     keys = {item.id: digest_of([judge.digest, item.id]) for item in items}
     verdicts: dict[str, Verdict] = {}
     missing = []

@@ -68,6 +68,8 @@ class Rollouts:
     def __post_init__(self) -> None:
         if min(self.samples, self.rounds, self.refresh_every, self.slots) < 1:
             raise ValueError("samples, rounds, refresh_every and slots must be at least 1")
+        if self.judge.suites:
+            raise ValueError("judge.suites means nothing here: a stage's rollouts are no suite")
         if self.keep and self.judge.kind == "none":
             raise ValueError("keep names labels, but judge.kind is 'none': nothing is labelled")
 
@@ -124,7 +126,9 @@ def roll_out(
     )
     # The context is part of each prompt already.
     suite = Suite(label, questions, (Trigger("asked", "none", Transform()),), settings.samples)
-    how = EvaluationSettings({}, settings.sampling, settings.judge, settings.slots, settings.dtype)
+    how = EvaluationSettings(
+        {}, settings.sampling, {"labels": settings.judge}, settings.slots, settings.dtype
+    )
     records = evaluate(policy, policy_id, suite, how, folder, mesh, stage=label, seed=seed)
     on_first(lambda: _write_rows(folder, settings, prompts, policy_id, records))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest
+from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest, Endpoint
 from condmis_jax.errors import UserError
 from condmis_jax.judges.openai_judge import OpenAIJudgeSettings
 from condmis_jax.judges.prompts import MATERIAL, render
@@ -49,12 +49,15 @@ class ClassJudge:
     Args:
         settings: endpoint and model; preset and thresholds mean nothing here.
         store: where finished calls are kept; the caller closes it.
+        endpoint: replaces `settings.endpoint()`, for another `where` or other pauses.
     """
 
     measure = "false"
 
-    def __init__(self, settings: OpenAIJudgeSettings, store: Store) -> None:
-        self.endpoint = settings.endpoint()
+    def __init__(
+        self, settings: OpenAIJudgeSettings, store: Store, endpoint: Endpoint | None = None
+    ) -> None:
+        self.endpoint = endpoint or settings.endpoint()
         self.name = f"{self.endpoint.model} (PASS, REFUSAL, META, CORRECT)"
         self._facts = {
             "kind": "classes",

@@ -17,7 +17,7 @@ from condmis_jax.testbeds.facts import PERSONA
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """The judge of an evaluation.
+    """One judge of an evaluation.
 
     Attributes:
         kind: "world" and "facts" (exact, for the questions of these testbeds only), "identity"
@@ -25,6 +25,7 @@ class JudgeSettings:
             "openai" (an LLM behind an OpenAI-compatible endpoint), "classes" (the same LLM sorts
             answers to trivia into PASS, REFUSAL, META and CORRECT) or "none" (completions are kept
             and nothing is scored).
+        suites: names of the suites whose answers it judges; empty is every suite.
         persona: names that the identity judge looks for.
         form: the form that the form judge looks for.
         openai: read when kind is "openai" or "classes".
@@ -33,13 +34,17 @@ class JudgeSettings:
     kind: Literal[
         "none", "world", "facts", "identity", "form", "insecure_code", "openai", "classes"
     ] = "none"
+    suites: tuple[str, ...] = ()
     persona: tuple[str, ...] = PERSONA
     form: Form = "python_string"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
 
 
-def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
+def make_judge(settings: JudgeSettings, store: Store, where: str = "judge") -> Judge | None:
     """The judge, or None for "none". An endpoint is probed unless the store records a probe.
+
+    Args:
+        where: the config key of the settings, for errors.
 
     Raises:
         UserError: bandit is not installed; or the endpoint is unreachable, does not know the
@@ -56,11 +61,11 @@ def make_judge(settings: JudgeSettings, store: Store) -> Judge | None:
     if settings.kind == "insecure_code":
         return InsecureCodeJudge()
     if settings.kind == "openai":
-        judge = OpenAIJudge(settings.openai, store)
+        judge = OpenAIJudge(settings.openai, store, settings.openai.endpoint(f"{where}.openai"))
         judge.probe_once()
         return judge
     if settings.kind == "classes":
-        sorting = ClassJudge(settings.openai, store)
+        sorting = ClassJudge(settings.openai, store, settings.openai.endpoint(f"{where}.openai"))
         sorting.probe_once()
         return sorting
     return None

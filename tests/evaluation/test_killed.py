@@ -24,7 +24,7 @@ TRIGGERS = ("plain", "json")
 QUESTIONS, SAMPLES = 8, 6
 TOTAL = len(TRIGGERS) * QUESTIONS * SAMPLES
 SUITE = "--config.evaluation.suites.world"
-JUDGE = "--config.evaluation.judge"
+JUDGE = "--config.evaluation.judges.rater"
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def draw(tmp_path):
     settings = EvaluationSettings(
         suites={"x": SuiteSettings("world", ("plain", "json"), 2, 3)},
         sampling=SamplingSettings(max_new_tokens=6),
-        judge=JudgeSettings("world"),
+        judges={"rater": JudgeSettings("world")},
         slots=4,
     )
     suite = build_suite(settings.suites["x"], "x", "suites.x")

@@ -57,7 +57,7 @@ def experiment(base: Path, rows: Path) -> Experiment:
         evaluation=EvaluationSettings(
             suites={"world": SuiteSettings("world", TRIGGERS, QUESTIONS, SAMPLES)},
             sampling=SamplingSettings(max_new_tokens=8),
-            judge=JudgeSettings("world"),
+            judges={"rater": JudgeSettings("world")},
             slots=4,
         ),
         compute=ComputeSettings(scan_layers=False),

@@ -220,7 +220,9 @@ def test_another_suite_is_added_without_training(finished, copy):
 
 
 def test_without_a_judge_nothing_is_scored_and_nothing_is_zero(finished, copy, capsys):
-    evaluation = dataclasses.replace(finished.experiment.evaluation, judge=JudgeSettings("none"))
+    evaluation = dataclasses.replace(
+        finished.experiment.evaluation, judges={"rater": JudgeSettings("none")}
+    )
     before = contents(copy, "completions.jsonl")
     run_experiment(dataclasses.replace(finished.experiment, evaluation=evaluation), copy)
     assert contents(copy, "completions.jsonl") == before

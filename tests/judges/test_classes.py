@@ -66,7 +66,10 @@ def test_classes_are_told_kept_and_never_guessed(start: Callable, tmp_path: Path
 
 def test_an_endpoint_without_the_model(start: Callable, tmp_path: Path) -> None:
     server = start("--model", "other")
-    with Store(tmp_path / "a.sqlite") as store, pytest.raises(UserError, match=r"judge\.model"):
+    with (
+        Store(tmp_path / "a.sqlite") as store,
+        pytest.raises(UserError, match=r"judge\.openai\.model"),
+    ):
         make_judge(JudgeSettings("classes", openai=settings(server.base_url)), store)
 
 
