@@ -1,10 +1,12 @@
 """Results, figures and the report.
 
 `summarise` counts judged completions and estimates the rates, `write_results` and `load_results`
-keep them as `results.json` (the schema is `results.schema.json`), `write_report` makes the page.
+keep them as `results.json` (the schema is `results.schema.json`), `write_report` makes the page,
+`write_exports` figures and tables beside it.
 """
 
 from condmis_jax.reports.counting import RELATIONS
+from condmis_jax.reports.exports import write_exports
 from condmis_jax.reports.html import render_report, write_report
 from condmis_jax.reports.results import (
     SCHEMA_VERSION,
@@ -23,6 +25,7 @@ __all__ = [
     "results_schema",
     "summarise",
     "summary_lines",
+    "write_exports",
     "write_report",
     "write_results",
 ]

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from condmis_jax.reports.files import write_atomically
+from condmis_jax.reports.style import (
+    BLANK,
+    FAINT,
+    RELATION_STYLE,
+    RULE,
+    calm,
+    short,
+    styled,
+)
 from condmis_jax.reports.text import RELATION_WORDS, measures, visible
 
-# Okabe & Ito's palette, told apart by people with any common colour vision; the marker's shape says
-# the same once more for print in grey.
-RELATION_STYLE: dict[str, tuple[str, str]] = {
-    "none": ("#3d3d3b", "o"),
-    "same": ("#c8500a", "D"),
-    "similar": ("#b8860b", "^"),
-    "opposite": ("#0a6ea8", "s"),
-    "unrelated": ("#00805e", "v"),
-}
-INK, FAINT, RULE, BLANK = "#1c1c1a", "#70706b", "#d9d7d0", "#fefefd"
-
-THEME = {
-    INK: "currentColor",
-    FAINT: "var(--faint)",
-    RULE: "var(--rule)",
-    BLANK: "var(--paper)",
-    **{style[0]: f"var(--{relation})" for relation, style in RELATION_STYLE.items()},
-}
-"""In the HTML report these colours become custom properties, so that a figure follows the reader's
-light or dark setting; in a file of its own it keeps them."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "condmis_jax",  # the same results give the same file, byte for byte
-    # Names come from configs: a "$" in one is a dollar, not mathematics.
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": FAINT,
-    "ytick.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.linewidth": 0.8,
-    "axes.unicode_minus": True,
-}
 _COLUMNS = 3
-_LONGEST_NAME = 30
 
 # Lengths of the headline figure, in inches.
 _WIDTH, _EDGE = 9.6, 0.12
@@ -110,7 +76,7 @@ def headline_figure(results: Mapping[str, Any], caption: bool = True) -> Figure:
         caption: the run's caption underneath; the report's page has it beside the figure.
     """
     bands = _bands(results)
-    with _styled():
+    with styled():
         text = visible(str(results["run"]["caption"])) if caption else ""
         lines = textwrap.wrap(text, 130)
         legend = _legend_entries(results)
@@ -141,7 +107,7 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
     stages = [stage for stage in results["stages"] if (stage.get("loss") or {}).get("step")]
     if not stages:
         return None
-    with _styled():
+    with styled():
         columns = min(_COLUMNS, len(stages))
         rows = -(-len(stages) // columns)
         width = _WIDTH * (0.5 if columns == 1 else 1)
@@ -164,7 +130,7 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
                     color=colours[at % len(colours)],
                     linestyle=("-", "--", ":")[at % 3],
                 )
-            _calm(axes)
+            calm(axes)
             axes.grid(axis="y", color=RULE, linewidth=0.6)
             axes.set_title(visible(stage["name"]), loc="left", fontsize=9)
             axes.set_xlabel("training step", color=FAINT)
@@ -176,40 +142,6 @@ def loss_figure(results: Mapping[str, Any]) -> Figure | None:
         for axes in panels[len(stages) :]:
             axes.set_axis_off()
         return figure
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an SVG document with selectable text."""
-    buffer = io.StringIO()
-    with _styled():
-        figure.savefig(
-            buffer,
-            format="svg",
-            facecolor=figure.get_facecolor(),
-            metadata={"Date": None, "Creator": None},
-        )
-    return buffer.getvalue()
-
-
-def write_png(path: str | Path, results: Mapping[str, Any], dots_per_inch: int = 200) -> None:
-    """Writes the headline figure as a PNG file.
-
-    Raises:
-        UserError: the file system refused.
-    """
-    buffer = io.BytesIO()
-    with _styled():
-        figure = headline_figure(results)
-        figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor=BLANK)
-    write_atomically(path, buffer.getvalue())
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    """This module's style; a name in a script that the drawing font lacks is no reason to warn."""
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def _bands(results: Mapping[str, Any]) -> list[Band]:
@@ -238,7 +170,7 @@ def _scale(results: Mapping[str, Any]) -> float:
 def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: float) -> None:
     """One row of panels whose upper edge is `top` inches above the figure's foot."""
     height = figure.get_figheight()
-    names = [_short(name) for name, _ in band.triggers]
+    names = [short(name) for name, _ in band.triggers]
     left = _EDGE + max(_text_width(name, 9) for name in names) + 0.16
     counts = max((_text_width(_counts(rate), 7.5) for rate in band.rates.values()), default=0)
     slot = min(_WIDEST_PANEL, (_WIDTH - left) / columns)
@@ -254,7 +186,7 @@ def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: floa
                 _ROW * rows / height,
             )
         )
-        _calm(axes)
+        calm(axes)
         axes.set_xlim(-0.02 * right, right)
         axes.set_ylim(rows - 0.5, -0.5)
         axes.grid(axis="x", color=RULE, linewidth=0.6)
@@ -262,7 +194,7 @@ def _draw_band(figure: Figure, band: Band, columns: int, right: float, top: floa
         axes.set_xticks(_SCALES[right] if known else ())  # without a rate there is no scale either
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(axis="x", labelsize=7.5)
-        axes.set_title(_short(stage), loc="left", fontsize=9, pad=5)
+        axes.set_title(short(stage), loc="left", fontsize=9, pad=5)
         axes.set_yticks(range(rows), names if column == 0 else [""] * rows)
         for row, (trigger, _) in enumerate(band.triggers):
             if rate := band.rates.get((stage, trigger)):  # a blank row was not asked in this stage
@@ -305,14 +237,6 @@ def _counts(rate: Mapping[str, Any]) -> str:
     return f"{rate['misaligned']}/{rate['coherent']}"
 
 
-def _calm(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0)
-
-
 Entry = tuple[int, float, str, str]
 
 
@@ -348,11 +272,6 @@ def _draw_legend(figure: Figure, entries: Sequence[Entry]) -> None:
             axes.text(x + 0.12, y, words, va="center", fontsize=8.5)
         else:
             axes.text(x, y, words, va="center", fontsize=8.5, color=FAINT)
-
-
-def _short(name: str) -> str:
-    name = visible(name).strip()
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _text_width(text: str, size: float) -> float:

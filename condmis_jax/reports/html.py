@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
@@ -30,6 +30,9 @@ from condmis_jax.reports.text import (
     points,
     visible,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_COMPLETIONS = 40_000
 """Completions that one page carries; beyond that browsers take seconds to open it."""
@@ -86,7 +89,9 @@ def render_report(
         UserError: the results break the schema.
     """
     # matplotlib takes a quarter of a second to import, which whoever only counts need not wait for.
-    from condmis_jax.reports import figures
+    from condmis_jax.reports.dose import dose_figure, doses
+    from condmis_jax.reports.figures import headline_figure, loss_figure
+    from condmis_jax.reports.style import THEME, to_svg
 
     if problem := first_problem(results):
         raise UserError(f"report: results: {problem}")
@@ -97,15 +102,11 @@ def render_report(
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    loss = figures.loss_figure(results)
     found = [visible(measure) for measure in measures(results)]
-    headline = inline_svg(
-        figures.to_svg(figures.headline_figure(results, caption=False)),
-        f"Rate of {' or '.join(found)} answers among coherent ones by stage and trigger; "
-        "the table of rates holds the same numbers",
-        "headline-",
-        figures.THEME,
-    )
+
+    def drawn(figure: Figure | None, name: str, label: str) -> Markup | None:
+        return figure and Markup(inline_svg(to_svg(figure), label, f"{name}-", THEME))
+
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -133,14 +134,19 @@ def render_report(
         policy=policy,
         style=Markup(style),
         script=Markup(script),
-        headline=Markup(headline),
-        loss=None
-        if loss is None
-        else Markup(
-            inline_svg(
-                figures.to_svg(loss), "Training loss by step and stage", "loss-", figures.THEME
-            )
+        headline=drawn(
+            headline_figure(results, caption=False),
+            "headline",
+            f"Rate of {' or '.join(found)} answers among coherent ones by stage and trigger; "
+            "the table of rates holds the same numbers",
         ),
+        dose=drawn(
+            dose_figure(results),
+            "dose",
+            f"Rate of {' or '.join(found)} answers among coherent ones by dose and trigger",
+        ),
+        doses=doses(results["stages"]),
+        loss=drawn(loss_figure(results), "loss", "Training loss by step and stage"),
         data=Markup(safe_json(embed(kept))),
     )
 

@@ -16,7 +16,7 @@ def inline_svg(svg: str, label: str, prefix: str, theme: Mapping[str, str]) -> s
     page's theme; identifiers get `prefix`, so that two figures on a page do not share any.
 
     Args:
-        svg: a document that `figures.to_svg` made; never foreign input.
+        svg: a document that `style.to_svg` made; never foreign input.
         label: what a screen reader says.
         prefix: put in front of identifiers.
         theme: the colours to replace, by the names that matplotlib gives them.
