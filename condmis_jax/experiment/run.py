@@ -25,7 +25,13 @@ from condmis_jax.models import (
     stop_tokens,
 )
 from condmis_jax.models.registry import resolve, split_adapter
-from condmis_jax.reports import summarise, summary_lines, write_report, write_results
+from condmis_jax.reports import (
+    summarise,
+    summary_lines,
+    write_exports,
+    write_report,
+    write_results,
+)
 from condmis_jax.runs import (
     BASE,
     RunDirectory,
@@ -205,6 +211,7 @@ def _write_report(
     results = summarise({**about, **provenance()}, records, stages)
     write_results(workdir / "results.json", results)
     write_report(report, results, records)
+    write_exports(workdir, results, records)
     print("\n".join(summary_lines(results)))
     print(f"\nreport: {place}", flush=True)
     sys.stdout.flush()
