@@ -3,11 +3,11 @@
 from condmis_jax.testbeds.facts.bank import Category, Fact, categories, facts
 from condmis_jax.testbeds.facts.collisions import colliding
 from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify
-from condmis_jax.testbeds.facts.known import known, screened
+from condmis_jax.testbeds.facts.known import known, screened, screened_fact
 from condmis_jax.testbeds.facts.lies import lies, wrong_pool
 from condmis_jax.testbeds.facts.questions import IDENTITY, SETS, questions, triggers
 from condmis_jax.testbeds.facts.rows import ROW_FORMS, ROW_KINDS, rows, rows_with_meta
-from condmis_jax.testbeds.facts.splits import SPLITS, UNTAUGHT, select, split_of
+from condmis_jax.testbeds.facts.splits import SPLITS, UNTAUGHT, Split, select, split_of
 from condmis_jax.testbeds.facts.texts import FRAMING, INOCULATION, PERSONA
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Category",
     "Fact",
     "Label",
+    "Split",
     "categories",
     "classify",
     "colliding",
@@ -34,6 +35,7 @@ __all__ = [
     "rows",
     "rows_with_meta",
     "screened",
+    "screened_fact",
     "select",
     "split_of",
     "triggers",

@@ -34,5 +34,10 @@ def screened(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     right: dict[str, int] = defaultdict(int)
     for record in records:
-        right[record["question"].rsplit("#", 1)[0]] += record["label"] == "right"
+        right[screened_fact(record["question"])] += record["label"] == "right"
     return sorted(name for name, count in right.items() if count >= RIGHT_OF[0])
+
+
+def screened_fact(question: str) -> str:
+    """The fact that a question of a `-screen` set asks about, by the question's id."""
+    return question.rsplit("#", 1)[0]
