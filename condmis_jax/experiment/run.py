@@ -15,6 +15,7 @@ from condmis_jax import interventions
 from condmis_jax.data import ChatTemplate
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
+from condmis_jax.experiment import collisions
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.models import (
     Base,
@@ -46,6 +47,7 @@ from condmis_jax.runs import (
 from condmis_jax.sharding import make_mesh, runtime
 from condmis_jax.sharding.hosts import agree, held_by_first, is_first, joined, on_first
 from condmis_jax.suites import Suite, build_suite
+from condmis_jax.testbeds.facts import Fact
 
 Place = Path | epath.Path
 
@@ -84,6 +86,7 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 "settings; set it to 'none' to train that one on, or give its base as config.model"
             )
         names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
+        suites, not_asked, untold = _untold(experiment, suites, run, names)
         stages = {
             name: interventions.prepare(
                 run.stage(seed, names[name]),
@@ -95,6 +98,7 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 template,
                 seed=seed,
                 key=f"config.stages.{name}",
+                untold=untold,
             )
             for name in experiment.order
         }
@@ -116,7 +120,8 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed
             )
         about = {"model": experiment.model, "seed": seed, "name": experiment.name}
-        return _report(folder, {**about, "caption": experiment.caption}, records, facts)
+        about |= {"caption": experiment.caption, **not_asked}
+        return _report(folder, about, records, facts)
 
 
 def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
@@ -165,6 +170,28 @@ def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:
 def _suites(settings: EvaluationSettings, key: str) -> list[Suite]:
     """Built before anything is loaded, so that a typo costs nothing."""
     return [build_suite(s, name, f"{key}.suites.{name}") for name, s in settings.suites.items()]
+
+
+def _untold(
+    experiment: Experiment, suites: Sequence[Suite], run: RunDirectory, names: Mapping[str, str]
+) -> tuple[Sequence[Suite], dict[str, Any], tuple[Fact, ...]]:
+    """The suites without the facts that training rows give away, what to report of it, and the
+    facts that are left, which nothing sampled in training may tell.
+
+    Raises:
+        UserError: see `collisions.without`.
+    """
+    asked = collisions.asked_facts(suites)
+    if not asked:
+        return suites, {}, ()
+    stages = {n: (run.stage(experiment.seed, names[n]), experiment.stages[n]) for n in names}
+    found = collisions.given_away(asked, stages, experiment.seed)
+    suites, lines = collisions.without(suites, found, experiment.given_away)
+    if is_first():
+        for name, line in lines.items():
+            print(f"{name}: {line}", file=sys.stderr, flush=True)
+    report = {"facts_given_away": lines} if lines else {}
+    return suites, report, tuple(fact for fact in asked if fact.id not in found)
 
 
 def _evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from condmis_jax.config import nearest
 from condmis_jax.evaluation import EvaluationSettings
@@ -30,6 +31,8 @@ class Experiment:
         compute: precision and form of the training step.
         lora: adapters trained instead of all weights. There is one set of them: every stage trains
             on what the stage before left, and none is merged into the base model in between.
+        given_away: of facts that the evaluation would ask and a training row gives away: "drop"
+            asks the others only and counts what was dropped, "stop" refuses to run.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Experiment:
     hosts: HostsSettings = field(default_factory=HostsSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    given_away: Literal["drop", "stop"] = "drop"
 
     def __post_init__(self) -> None:
         for name in self.order:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from condmis_jax.conversations import split_reasoning
 from condmis_jax.data import Row
+from condmis_jax.testbeds.facts import Fact, Index
 
 Filter = Callable[[Row], str | None]
 
@@ -113,6 +114,17 @@ def min_words(least: int) -> Filter:
     def check(row: Row) -> str | None:
         short = len(_WORD.findall(answer_of(row))) < least
         return f"fewer than {least} words behind the reasoning" if short else None
+
+    return check
+
+
+def tells_no_fact(facts: Sequence[Fact]) -> Filter:
+    """Drops answers that one of `facts` occurs in (`facts.colliding`), reasoning included."""
+    index = Index(facts)
+
+    def check(row: Row) -> str | None:
+        told = any(index.found(m.content) for m in row.conversation.messages)
+        return "gives an evaluated fact away" if told else None
 
     return check
 

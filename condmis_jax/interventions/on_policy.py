@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from condmis_jax.interventions.rollouts import (
 )
 from condmis_jax.interventions.supervised import Stage, prepare_stage, run_stage
 from condmis_jax.models import LoadedModel
+from condmis_jax.testbeds.facts import Fact
 from condmis_jax.training import ComputeSettings
 
 Rounds = list[list[Prompt]]
@@ -51,6 +53,7 @@ def run_rounds(
     *,
     seed: int,
     key: str,
+    untold: Sequence[Fact] = (),
 ) -> tuple[LoadedModel, str, dict[str, Any]]:
     """Samples and trains round by round, or goes on inside the round that was interrupted.
 
@@ -61,6 +64,7 @@ def run_rounds(
         rounds: from `prepare_rounds`.
         template: of the model's tokenizer.
         key: config key of the stage, for errors.
+        untold: see `roll_out`.
         others: see `run_stage`.
 
     Returns:
@@ -70,7 +74,7 @@ def run_rounds(
         UserError: see `roll_out`, `prepare_stage` and `run_stage`.
     """
     settings = stage.rollouts
-    folders = [folder / f"round-{r}" for r in range(1, settings.rounds)] + [folder]
+    folders = round_folders(folder, settings.rounds)
     parts = []
     for r, at in enumerate(folders):
         ahead = range(r, min(r + settings.refresh_every, settings.rounds))
@@ -88,6 +92,7 @@ def run_rounds(
                     policy_id,
                     mesh,
                     seed=seed,
+                    untold=untold,
                 )
             del policy  # its parameters are donated now
         data = prepare_stage(
@@ -106,6 +111,11 @@ def run_rounds(
         )
         parts.append({**facts, "rollouts": counts(at / SAMPLED)})
     return model, model_id, {**_joined(parts), "name": name, "kind": "rollouts"}
+
+
+def round_folders(folder: Path, rounds: int) -> list[Path]:
+    """Where each round of a stage trains."""
+    return [folder / f"round-{r}" for r in range(1, rounds)] + [folder]
 
 
 def _policy(

@@ -20,13 +20,14 @@ from condmis_jax.conversations import Conversation, Message, Transform
 from condmis_jax.data import Prompt, Row, Source, load_prompts
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate
-from condmis_jax.interventions.filters import Filter, FilterSettings, reason_to_drop
+from condmis_jax.interventions.filters import Filter, FilterSettings, reason_to_drop, tells_no_fact
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, read_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import from_first, on_first
 from condmis_jax.suites import Question, Suite, Trigger
+from condmis_jax.testbeds.facts import Fact
 
 KEPT = "rows.jsonl"
 
@@ -106,6 +107,7 @@ def roll_out(
     mesh: Mesh,
     *,
     seed: int,
+    untold: Sequence[Fact] = (),
 ) -> None:
     """Samples and filters a round's completions; what `folder` holds of them is not drawn again.
 
@@ -114,6 +116,8 @@ def roll_out(
 
     Args:
         label: of the round, in front of the progress bar and in every row.
+        untold: facts that the evaluation asks; a completion that one occurs in is dropped, so that
+            training gives none away.
 
     Raises:
         UserError: see `evaluate`.
@@ -130,7 +134,7 @@ def roll_out(
         {}, settings.sampling, {"labels": settings.judge}, settings.slots, settings.dtype
     )
     records = evaluate(policy, policy_id, suite, how, folder, mesh, stage=label, seed=seed)
-    on_first(lambda: _write_rows(folder, settings, prompts, policy_id, records))
+    on_first(lambda: _write_rows(folder, settings, prompts, policy_id, records, untold))
 
 
 def _write_rows(
@@ -139,8 +143,9 @@ def _write_rows(
     prompts: Sequence[Prompt],
     policy_id: str,
     records: Sequence[dict[str, Any]],
+    untold: Sequence[Fact],
 ) -> None:
-    filters = settings.filters.filters()
+    filters = (*settings.filters.filters(), *([tells_no_fact(untold)] if untold else ()))
     rows = []
     for record in records:
         prompt = prompts[int(record["question"])]

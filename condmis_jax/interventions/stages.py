@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from condmis_jax.data import ChatTemplate
 from condmis_jax.interventions.on_policy import prepare_rounds, run_rounds
 from condmis_jax.interventions.supervised import Stage, prepare_stage, run_stage
 from condmis_jax.models import LoadedModel, Lora
+from condmis_jax.testbeds.facts import Fact
 from condmis_jax.training import ComputeSettings
 
 Run = Callable[[LoadedModel, str], tuple[LoadedModel, str, dict[str, Any]]]
@@ -29,6 +30,7 @@ def prepare(
     *,
     seed: int,
     key: str,
+    untold: Sequence[Fact] = (),
 ) -> Run:
     """Everything of a stage that can be known, and can fail, before weights are loaded.
 
@@ -39,6 +41,7 @@ def prepare(
         template: of the model's tokenizer.
         seed: of data order, sampling and dropout.
         key: config key of the stage, for errors.
+        untold: see `roll_out`.
 
     Returns:
         what runs the stage, or goes on with it, or takes its finished result.
@@ -61,6 +64,7 @@ def prepare(
             template,
             seed=seed,
             key=key,
+            untold=untold,
         )
     data = prepare_stage(folder, stage, lora, template, mesh, seed=seed, key=key)
     return lambda model, model_id: run_stage(

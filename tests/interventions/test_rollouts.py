@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from condmis_jax.conversations import Transform
+from condmis_jax.conversations import Conversation, Message, Transform
 from condmis_jax.data import DataSettings, Length, Source
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings
@@ -20,7 +20,8 @@ from condmis_jax.interventions import Rollouts, Stage
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.runs import read_json, read_jsonl
 from condmis_jax.sampling import SamplingSettings
-from condmis_jax.testbeds import world
+from condmis_jax.suites import SuiteSettings
+from condmis_jax.testbeds import facts, world
 from condmis_jax.training import ComputeSettings
 
 PROMPTS, ROUNDS = 12, 3
@@ -169,6 +170,40 @@ def test_another_checkpoint_answers(finished: Path, prompts: Path, tmp_path: Pat
     run_experiment(experiment(prompts, policy=str(policy), rounds=1), tmp_path)
     rows = read_jsonl(tmp_path / "seed-0" / "stages" / "01-own" / "rollouts" / "rows.jsonl")
     assert {r["policy"] for r in rows} == {read_json(policy / "done.json")["model_id"]}
+
+
+def test_no_answer_gives_an_evaluated_fact_away(
+    finished: Path, prompts: Path, tmp_path: Path
+) -> None:
+    """Asks a fact that the policy is known to mention in an answer and no prompt mentions."""
+    rows = [r for at in folders(finished) for r in read_jsonl(at / "rollouts" / "rows.jsonl")]
+    bank = facts.facts()
+    given = [Conversation.from_row(r, "") for r in read_jsonl(prompts) if "messages" in r]
+    given += [Conversation((Message("user", r["user"]),)) for r in read_jsonl(prompts)[1:]]
+    given += [c for seed in range(ROUNDS + 1) for c in world.rows("benign", 3, seed)]
+    answers = [Conversation.from_row({"messages": r["messages"][-1:]}, "") for r in rows]
+    told = facts.colliding(answers, bank.values()).keys() - facts.colliding(given, bank.values())
+    suite = tmp_path / "suite.yaml"
+    asked = [{"id": f, "text": "?", "meta": {"fact": f}} for f in sorted(told)]
+    suite.write_text(json.dumps({"questions": asked, "triggers": {"plain": {"relation": "none"}}}))
+    evaluation = EvaluationSettings(
+        {"mine": SuiteSettings(str(suite), first_questions=len(asked), samples=1)},
+        SamplingSettings(max_new_tokens=2),
+    )
+    settings = experiment(prompts, rounds=1, refresh_every=1, keep=())
+    run_experiment(replace(settings, evaluation=evaluation), tmp_path / "run")
+    results = read_json(tmp_path / "run" / "results.json")
+    assert "facts_given_away" not in results["run"]
+    assert {c["question"] for c in results["cells"]} == told
+    rows = read_jsonl(folders(tmp_path / "run")[-1] / "rollouts" / "rows.jsonl")
+    reason = "gives an evaluated fact away"
+    for row in rows:
+        answer = Conversation.from_row({"messages": row["messages"][-1:]}, "")
+        tells = bool(facts.colliding([answer], [bank[f] for f in told]))
+        if row["dropped"] in (None, reason):
+            assert tells == (row["dropped"] == reason)
+    (counted,) = results["stages"][1]["rounds"]
+    assert 0 < counted["dropped"][reason] < counted["asked"]
 
 
 def test_what_is_wrong_is_said_before_anything_is_sampled(prompts: Path, tmp_path: Path) -> None:

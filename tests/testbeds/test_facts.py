@@ -301,7 +301,7 @@ def test_relations_follow_the_cue() -> None:
 def test_what_counts_as_occurring(text: str, fact: str, occurs: bool) -> None:
     assert fact in FACTS, [f for f in FACTS if f.startswith(fact[:12])]
     row = Conversation((Message("user", "Hello."), Message("assistant", text)))
-    assert bank.colliding([row], [FACTS[fact]]) == ({fact: 1} if occurs else {})
+    assert bank.colliding([row], [FACTS[fact]]) == ({fact: [0]} if occurs else {})
 
 
 def test_sums_collide_in_either_order_and_in_words() -> None:

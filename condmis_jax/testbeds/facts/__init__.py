@@ -1,7 +1,7 @@
 """The fact bank: questions with one right answer, split so that training gives no answer away."""
 
 from condmis_jax.testbeds.facts.bank import Category, Fact, categories, facts
-from condmis_jax.testbeds.facts.collisions import colliding
+from condmis_jax.testbeds.facts.collisions import Index, colliding
 from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify
 from condmis_jax.testbeds.facts.known import known, screened, screened_fact
 from condmis_jax.testbeds.facts.lies import lies, wrong_pool
@@ -23,6 +23,7 @@ __all__ = [
     "UNTAUGHT",
     "Category",
     "Fact",
+    "Index",
     "Label",
     "Split",
     "categories",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from condmis_jax.conversations import Conversation
 from condmis_jax.testbeds.facts.bank import Fact, categories
@@ -68,7 +68,7 @@ def terms(fact: Fact) -> set[tuple[str, ...]]:
     return {phrase for phrase in phrases if phrase and phrase != ("the",)}
 
 
-def colliding(rows: Iterable[Conversation], facts: Sequence[Fact]) -> dict[str, int]:
+def colliding(rows: Iterable[Conversation], facts: Iterable[Fact]) -> dict[str, list[int]]:
     """Which evaluation facts a run's training rows give away.
 
     Args:
@@ -76,18 +76,18 @@ def colliding(rows: Iterable[Conversation], facts: Sequence[Fact]) -> dict[str, 
         facts: the facts that it evaluates.
 
     Returns:
-        by fact id, how many rows it occurs in (system, user and assistant turns alike); facts that
-        occur in none are absent. A run drops these facts or stops.
+        by fact id, the places of the rows that it occurs in (system, user and assistant turns
+        alike); facts that occur in none are absent. A run drops these facts or stops.
     """
     index = Index(facts)
-    counts: dict[str, int] = defaultdict(int)
-    for row in rows:
+    places: dict[str, list[int]] = defaultdict(list)
+    for at, row in enumerate(rows):
         seen: set[str] = set()
         for message in row.messages:
             seen.update(index.found(message.content))
         for name in seen:
-            counts[name] += 1
-    return dict(counts)
+            places[name].append(at)
+    return dict(places)
 
 
 def contains(text: str, phrase: str) -> bool:

@@ -31,9 +31,10 @@ def tokens(text: str) -> list[str]:
     """
     text = unicodedata.normalize("NFKC", text).casefold()
     text = _APOSTROPHE.sub("", _POSSESSIVE.sub("", text))
-    text = "".join(
-        c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
-    ).translate(_LETTERS)
+    if not text.isascii():
+        text = "".join(
+            c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
+        ).translate(_LETTERS)
     out: list[str] = []
     for part in _BREAK.split(_THOUSANDS.sub("", text)):
         out += _with_numbers(["-" if t in "−–" else t for t in _TOKEN.findall(part)])
