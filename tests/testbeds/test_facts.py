@@ -260,7 +260,9 @@ def test_subsets_divide_the_questions() -> None:
         "sums",
         "symbols",
     }
-    for name in ("facts-test/nowhere", "facts-test/calendar"):
+    both = {q[0] for q in bank.questions("facts-test/untaught,authors+capitals") or ()}
+    assert both == {name for name in untaught if name.startswith("authors/")}
+    for name in ("facts-test/nowhere", "facts-test/calendar", "facts-test/capitals,untaught"):
         with pytest.raises(UserError):
             bank.questions(name)
     assert bank.questions("fact-test") is None and bank.triggers("broad") is None

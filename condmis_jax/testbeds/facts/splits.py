@@ -87,12 +87,13 @@ def select(split: Split, subset: str = "") -> tuple[Fact, ...]:
     Args:
         split: one of `SPLITS`.
         subset: "" for all; "taught" or "untaught" (see `UNTAUGHT`); a category, or several joined
-            by "+"; or a model's name for the facts that it is known to know (`known`).
+            by "+"; a model's name for the facts that it is known to know (`known`); or several of
+            these joined by ",", for the facts that are in all of them.
 
     Raises:
         UserError: no such subset, or nothing of it is in the split.
     """
-    wanted = _subset(subset)
+    wanted = set.intersection(*(_subset(part) for part in subset.split(",")))
     splits = split_of()
     chosen = [f for f in facts().values() if splits[f.id] == split and f.id in wanted]
     if not chosen:
