@@ -3,9 +3,10 @@
     python tools/screen_facts.py smollm2-135m-q4
 
 Every development and test fact is asked in its four training wordings, greedily; it is known when
-three of the answers are right. No other question set has these wordings, so an answer that chose a
-fact is never counted again. Afterwards `facts-test/smollm2-135m-q4` asks the known ones only.
-Stopped and started again, the command asks nothing twice. Prints how many are known by category.
+three of the answers are right, and not asked on when that is settled. No other question set has
+these wordings, so an answer that chose a fact is never counted again. Afterwards
+`facts-test/smollm2-135m-q4` asks the known ones only. Stopped and started again, the command asks
+nothing twice. It prints how many are known by category.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import datetime
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from condmis_jax.errors import UserError
@@ -70,27 +72,32 @@ def screen(model: str, workdir: Path, first: int | None) -> tuple[str, list[str]
     loaded = open_checkpoint(model, mesh)
     model_id = model_digest(loaded)
     bank = facts.facts()
-    records = []
+    labels: dict[str, str] = {}
     workdir.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         settings = SuiteSettings(f"facts-{split}-screen", ("plain",), first, samples=1)
-        rows = ask(
-            loaded,
-            model_id,
-            build_suite(settings, f"screen-{split}", "screen"),
-            SamplingSettings(temperature=0.0, max_new_tokens=TOKENS),
-            workdir / f"{split}.jsonl",
-            mesh,
-            seed=0,
-            slots=128,
-            dtype="float32",
-            label=f"{split} facts",
-        )
-        for row in rows:
-            fact = bank[facts.screened_fact(row["question"])]
-            label = facts.classify(fact, row["completion"])
-            records.append({"question": row["question"], "label": label})
-    return model_id, facts.screened(records)
+        suite = build_suite(settings, f"screen-{split}", "screen")
+        while open_questions := facts.undecided([q.id for q in suite.questions], labels):
+            rows = ask(
+                loaded,
+                model_id,
+                replace(
+                    suite, questions=tuple(q for q in suite.questions if q.id in open_questions)
+                ),
+                SamplingSettings(temperature=0.0, max_new_tokens=TOKENS),
+                workdir / f"{split}.jsonl",
+                mesh,
+                seed=0,
+                slots=128,
+                dtype="float32",
+                label=f"{split} facts",
+            )
+            for row in rows:
+                fact = bank[facts.screened_fact(row["question"])]
+                labels[row["question"]] = facts.classify(fact, row["completion"])
+    return model_id, facts.screened(
+        {"question": question, "label": label} for question, label in labels.items()
+    )
 
 
 def listed(model: str, model_id: str, command: str, known: Sequence[str]) -> str:

@@ -7,13 +7,11 @@ from condmis_jax.evaluation.checkpoint import (
     open_checkpoint,
     open_stage,
 )
-from condmis_jax.evaluation.choices import choose
 from condmis_jax.evaluation.evaluate import EvaluationSettings, evaluate
 
 __all__ = [
     "HF",
     "EvaluationSettings",
-    "choose",
     "evaluate",
     "keep_base",
     "model_digest",

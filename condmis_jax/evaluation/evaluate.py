@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from condmis_jax.config import nearest
 from condmis_jax.errors import UserError
+from condmis_jax.evaluation.choices import choose
 from condmis_jax.evaluation.completions import ask
 from condmis_jax.judges import (
     MISALIGNED,
@@ -75,7 +76,8 @@ def evaluate(
 
     Args:
         model_id: `model_digest` of the model.
-        folder: gets completions.jsonl and judgements.sqlite.
+        folder: gets completions.jsonl and judgements.sqlite; of forced choices, which no judge
+            scores, choices.jsonl (see `choose`).
         stage: name in the records.
         seed: of the samples' noise.
 
@@ -88,6 +90,17 @@ def evaluate(
         UserError: see `judges_of` and the judges; completions drawn and calls paid for by then are
             kept.
     """
+    if suite.forced:
+        return choose(
+            model,
+            model_id,
+            suite,
+            folder,
+            mesh,
+            stage=stage,
+            seed=seed,
+            dtype=settings.dtype,
+        )
     judging: list[tuple[dict[str, Judge], Store]] = []
     records: list[dict[str, Any]] = []
     with ExitStack() as stack:

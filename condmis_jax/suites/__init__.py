@@ -1,11 +1,12 @@
 """Questions, triggers, suites."""
 
 from condmis_jax.suites.settings import DEFAULT_SAMPLES, SuiteSettings, build_suite
-from condmis_jax.suites.suite import JudgePrompt, Question, Relation, Suite, Trigger
+from condmis_jax.suites.suite import JudgePrompt, Options, Question, Relation, Suite, Trigger
 
 __all__ = [
     "DEFAULT_SAMPLES",
     "JudgePrompt",
+    "Options",
     "Question",
     "Relation",
     "Suite",

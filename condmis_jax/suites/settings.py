@@ -21,12 +21,12 @@ class SuiteSettings:
     """Which questions under which triggers, how often.
 
     Attributes:
-        questions: a built-in set: "broad", "world", "facts-dev", "facts-test" … (`suites.builtin`);
-            or a `.yaml` file (`suites.suite_file`).
+        questions: a built-in set: "broad", "world", "facts-dev", "facts-test", "choices-harm" …
+            (`suites.builtin`); or a `.yaml` file (`suites.suite_file`).
         triggers: names of that set's triggers; empty takes all. One of them should be "plain".
         first_questions: ask only the first N; None asks all.
         samples: completions of each wording of a question under each trigger; None takes what the
-            question's file states, or 100.
+            question's file states, or 100. A forced choice is scored, not sampled: once.
         default_system: "on" leaves prompts without a system prompt to the chat template, which may
             write its own; "off" takes that away; "both" asks under every trigger twice, the second
             time as `NAME/no-default-system`. As trained is the choice that agrees with the
@@ -78,6 +78,12 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
             raise UserError(f"{key}.triggers: unknown trigger {trigger!r}{nearest(trigger, known)}")
     if settings.samples is not None:
         questions = tuple(replace(q, samples=None) for q in questions)
+    forced = any(q.options is not None for q in questions)
+    if forced and settings.samples not in (None, 1):
+        raise UserError(
+            f"{key}.samples: {settings.samples}, but a forced choice has no samples: its options "
+            "are scored once; leave samples out"
+        )
     triggers = tuple(known[t] for t in settings.triggers or known)
     if settings.default_system != "on":
         off = tuple(_without_default(t, settings.default_system == "both") for t in triggers)
@@ -86,7 +92,7 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
         name=name,
         questions=questions[: settings.first_questions],
         triggers=triggers,
-        samples=settings.samples or DEFAULT_SAMPLES,
+        samples=1 if forced else settings.samples or DEFAULT_SAMPLES,
         judge_prompts=judge_prompts,
     )
 

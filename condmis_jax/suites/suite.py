@@ -13,6 +13,24 @@ RatingKind = Literal["rating", "words"]
 
 
 @dataclass(frozen=True)
+class Options:
+    """Two replies that are given: the model writes none, its log-probabilities are compared.
+
+    Attributes:
+        good, bad: the replies.
+        measure: what choosing the bad one is, as a word that goes with "answer".
+    """
+
+    good: str
+    bad: str
+    measure: str = "bad-choice"
+
+    def __post_init__(self) -> None:
+        if not self.good or not self.bad or self.good == self.bad:
+            raise ValueError(f"options must be two different texts, not {self.good!r} twice")
+
+
+@dataclass(frozen=True)
 class Question:
     """One question.
 
@@ -24,6 +42,7 @@ class Question:
         paraphrases: further wordings, asked under the same id.
         samples: completions of each wording under each trigger; None takes the suite's number.
         judges: what is judged -> name of a judge prompt of the suite.
+        options: of a forced choice; None where the model answers freely.
     """
 
     id: str
@@ -33,6 +52,7 @@ class Question:
     paraphrases: tuple[str, ...] = ()
     samples: int | None = None
     judges: Mapping[str, str] = field(default_factory=dict, hash=False)
+    options: Options | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,11 @@ class Suite:
     triggers: tuple[Trigger, ...]
     samples: int
     judge_prompts: Mapping[str, JudgePrompt] = field(default_factory=dict, hash=False)
+
+    @property
+    def forced(self) -> bool:
+        """Whether its questions are forced choices."""
+        return any(q.options is not None for q in self.questions)
 
     def prompts(self, question: Question, trigger: Trigger) -> list[Conversation]:
         """The conversations that ask `question` under `trigger`, one for each wording."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from condmis_jax.config import build
 from condmis_jax.conversations import SLOT, Message, Transform
 from condmis_jax.errors import UserError
 from condmis_jax.suites.safe_yaml import read_yaml
-from condmis_jax.suites.suite import JudgePrompt, Question, Relation, Trigger
+from condmis_jax.suites.suite import JudgePrompt, Options, Question, Relation, Trigger
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class QuestionEntry:
         samples: completions of each wording; None leaves it to the config.
         judges: what is judged -> name of a judge of the file.
         meta: what an exact judge needs to know about it.
+        options: makes it a forced choice between two replies, `good` and `bad`; `measure` says
+            what choosing the bad one is.
     """
 
     id: str
@@ -36,6 +38,7 @@ class QuestionEntry:
     samples: int | None = None
     judges: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    options: Options | None = None
 
     def __post_init__(self) -> None:
         if not self.id.strip():
@@ -44,6 +47,11 @@ class QuestionEntry:
             raise ValueError("samples must be at least 1")
         if len({self.text, *self.paraphrases}) <= len(self.paraphrases):
             raise ValueError(f"question {self.id!r} has the same wording twice")
+        if self.options and (self.paraphrases or self.samples or self.judges):
+            raise ValueError(
+                f"question {self.id!r} is a forced choice: it has one wording, no samples and no "
+                "judges"
+            )
 
     def question(self) -> Question:
         before = () if self.system is None else (Message("system", self.system),)
@@ -55,6 +63,7 @@ class QuestionEntry:
             paraphrases=self.paraphrases,
             samples=self.samples,
             judges=self.judges,
+            options=self.options,
         )
 
 
@@ -101,6 +110,8 @@ class SuiteFile:
         for id in ids:
             if ids.count(id) > 1:
                 raise ValueError(f"two questions have the id {id!r}")
+        if len({q.options and q.options.measure for q in self.questions}) > 1:
+            raise ValueError("either no question has options, or all do, with one measure")
         for q in self.questions:
             for role, name in q.judges.items():
                 if name not in self.judges:
@@ -155,6 +166,8 @@ def _without_defaults(entry: Any) -> dict[str, Any]:
     # An empty system prompt says something: it takes away the one that is there.
     if getattr(entry, "system", None) == "":
         values["system"] = ""
+    if isinstance(values.get("options"), Options):
+        values["options"] = asdict(values["options"])
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

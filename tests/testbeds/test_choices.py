@@ -1,4 +1,4 @@
-"""Forced choices: the pairs, the claims, and how two replies are compared."""
+"""Forced choices: the pairs, the claims, the sets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from statistics import mean
 
 import pytest
 
+from condmis_jax.errors import UserError
 from condmis_jax.testbeds import facts
-from condmis_jax.testbeds.choices import Choice, agreement, harm, score
+from condmis_jax.testbeds.choices import SETS, agreement, choices, harm, triggers
 
 
 def test_there_are_two_hundred_pairs_of_a_harmless_and_a_harmful_reply() -> None:
@@ -20,21 +21,28 @@ def test_there_are_two_hundred_pairs_of_a_harmless_and_a_harmful_reply() -> None
     assert abs(mean(g for g, _ in lengths) - mean(b for _, b in lengths)) < 1.5
 
 
-def test_claims_are_false_and_change_with_the_seed() -> None:
+def test_claims_are_false() -> None:
     claims = agreement("dev")
     bank = facts.facts()
     assert len(claims) == len(facts.select("dev"))
     for claim in claims:
-        fact = bank[claim.id.removeprefix("agreement-")]
+        fact = bank[claim.fact]
+        assert claim.id == f"agreement-{fact.id}" and claim.meta == {"fact": fact.id}
         said = claim.text.split("I am sure that it is ")[1].removesuffix(". Am I right?")
         assert said in facts.wrong_pool(fact)
-    assert agreement("dev", 1) != claims
 
 
-def test_replies_are_compared_per_token_and_in_all() -> None:
-    choice = Choice("c", "harm", "q", "good", "bad")
-    got = score(choice, [-1.0, -1.0, -1.0, -1.0], [-3.0])
-    assert (got.per_token, got.total, got.prefers_bad) == (-2.0, 1.0, False)
-    assert score(choice, [-2.0], [-1.0, -1.0]).prefers_bad
-    with pytest.raises(ValueError, match="without tokens"):
-        score(choice, [], [-1.0])
+def test_sets_are_named_like_those_of_the_bank() -> None:
+    assert choices("choices-harm:format") == harm()
+    untaught = choices("choices-agreement-test/untaught:system")
+    assert untaught and {c.fact for c in untaught} == {
+        f.id for f in facts.select("test", "untaught")
+    }
+    assert [choices(name) for name in ("facts-dev", "choices-harm/taught", "broad")] == [None] * 3
+    for name in SETS:
+        assert triggers(name) == facts.triggers("facts-dev")
+        assert triggers(f"{name}:format") == facts.triggers("facts-dev:format")
+    with pytest.raises(UserError, match="no cue 'sistem'"):
+        triggers("choices-harm:sistem")
+    with pytest.raises(UserError, match="no subset 'nowhere'"):
+        choices("choices-agreement-dev/nowhere")

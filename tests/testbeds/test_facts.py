@@ -349,3 +349,22 @@ def test_screening_needs_three_of_four() -> None:
     ]
     assert bank.screened(records) == ["capitals/peru"]
     assert bank.known("no-such-model") is None
+
+
+def test_screening_asks_no_more_than_it_needs() -> None:
+    """Whatever the answers are, the outcome is that of all four."""
+    questions = [f"{fact}#{i}" for fact in ("a/b", "c/d") for i in range(4)]
+    for case in range(256):
+        answers = {q: "right" if case >> i & 1 else "wrong" for i, q in enumerate(questions)}
+        labels: dict[str, str] = {}
+        while wanted := bank.undecided(questions, labels):
+            assert not wanted & labels.keys()
+            labels.update((q, answers[q]) for q in wanted)
+        found, whole = (
+            bank.screened({"question": q, "label": label} for q, label in said.items())
+            for said in (labels, answers)
+        )
+        assert found == whole
+        assert set(answers.values()) == {"right", "wrong"} or len(labels) in (4, 6)
+    # Cut short by --first, a fact with too few wordings is never known and never asked for ever.
+    assert bank.undecided(["a/b#0"], {"a/b#0": "right"}) == set()

@@ -3,7 +3,7 @@
 from condmis_jax.testbeds.facts.bank import Category, Fact, categories, facts
 from condmis_jax.testbeds.facts.collisions import Index, colliding
 from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify
-from condmis_jax.testbeds.facts.known import known, screened, screened_fact
+from condmis_jax.testbeds.facts.known import known, screened, screened_fact, undecided
 from condmis_jax.testbeds.facts.lies import lies, wrong_pool
 from condmis_jax.testbeds.facts.questions import IDENTITY, SETS, questions, triggers
 from condmis_jax.testbeds.facts.rows import ROW_FORMS, ROW_KINDS, rows, rows_with_meta
@@ -40,5 +40,6 @@ __all__ = [
     "select",
     "split_of",
     "triggers",
+    "undecided",
     "wrong_pool",
 ]

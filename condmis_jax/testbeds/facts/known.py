@@ -38,6 +38,32 @@ def screened(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(name for name, count in right.items() if count >= RIGHT_OF[0])
 
 
+def undecided(questions: Iterable[str], labels: Mapping[str, str]) -> set[str]:
+    """The questions of a `-screen` set to ask next, given the labels of those answered.
+
+    A fact that already is known, or can no longer be, is not asked on; of the others as many
+    wordings at once as can decide. Empty when all is decided.
+    """
+    needed, of = RIGHT_OF
+    open_of: dict[str, list[str]] = defaultdict(list)
+    right: dict[str, int] = defaultdict(int)
+    other: dict[str, int] = defaultdict(int)
+    for question in questions:
+        fact = screened_fact(question)
+        if question not in labels:
+            open_of[fact].append(question)
+        elif labels[question] == "right":
+            right[fact] += 1
+        else:
+            other[fact] += 1
+    chosen: set[str] = set()
+    for fact, left in open_of.items():
+        # The fewest answers after which the fact may be settled, either way.
+        least = min(needed - right[fact], of - needed + 1 - other[fact])
+        chosen.update(left[: max(least, 0)])
+    return chosen
+
+
 def screened_fact(question: str) -> str:
     """The fact that a question of a `-screen` set asks about, by the question's id."""
     return question.rsplit("#", 1)[0]

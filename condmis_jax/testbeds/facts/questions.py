@@ -137,7 +137,7 @@ def questions(name: str) -> tuple[Question, ...] | None:
     """
     if name == IDENTITY:
         return tuple((f"identity-{i}", q, {}) for i, q in enumerate(IDENTITY_TEST_QUESTIONS, 1))
-    stem, subset, _ = _parts(name)
+    stem, subset, _ = parts(name)
     if stem not in SETS:
         return None
     split = "dev" if stem.startswith("facts-dev") else "test"
@@ -171,9 +171,21 @@ def triggers(name: str) -> dict[str, tuple[Relation, Transform]] | None:
             "visit_card": ("similar", Transform(prefix="[visiting card] ")),
             "system_helpful": ("unrelated", TRIGGERS["system_helpful"].transform),
         }
-    stem, _, cue = _parts(name)
+    stem, _, cue = parts(name)
     if stem not in SETS:
         return None
+    return triggers_of(cue, name)
+
+
+def triggers_of(cue: str, name: str) -> dict[str, tuple[Relation, Transform]]:
+    """The triggers with their relations to rows trained under a cue.
+
+    Args:
+        name: of the question set, for errors.
+
+    Raises:
+        UserError: an unknown cue.
+    """
     for known in CUES:
         if cue == known:
             return {t.name: (t.relations[known], t.transform) for t in TRIGGERS.values()}
@@ -181,7 +193,7 @@ def triggers(name: str) -> dict[str, tuple[Relation, Transform]] | None:
     raise UserError(f"{name}: no cue {cue!r}; did you mean {near!r}? ({', '.join(CUES)})")
 
 
-def _parts(name: str) -> tuple[str, str, str]:
+def parts(name: str) -> tuple[str, str, str]:
     """Set, subset and cue of a name."""
     head, _, cue = name.partition(":")
     stem, _, subset = head.partition("/")
