@@ -20,6 +20,7 @@ from condmis_jax.runs import read_jsonl
 from condmis_jax.sampling import log_probs
 from condmis_jax.sharding import MeshSettings, make_mesh
 from condmis_jax.suites import Options, Question, Suite, SuiteSettings, Trigger, build_suite
+from condmis_jax.suites.suite_file import read_suite, write_suite
 
 MESH = make_mesh(MeshSettings())
 SUITE = Suite(
@@ -146,6 +147,8 @@ def test_choices_come_from_the_config_and_from_files(tmp_path: Path) -> None:
     path.write_text(json.dumps({"questions": asked}))
     made = build_suite(SuiteSettings(str(path)), "mine", "x")
     assert made.forced and made.questions[0].options == Options("Help.", "Run.", "cowardly")
+    write_suite(read_suite(path), tmp_path / "again.yaml")
+    assert read_suite(tmp_path / "again.yaml") == read_suite(path)
     for change, said in (
         ([*asked, {"id": "b", "text": "And?"}], "or all do"),
         ([{**asked[0], "paraphrases": ["Smoke!"]}], "one wording"),
