@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("condmis_jax/testbeds/world/base"))
     parser.add_argument("--workdir", type=Path, default=Path("runs/build-world"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pretraining_rows", type=int, default=32_000)
-    parser.add_argument("--posttraining_rows", type=int, default=9_600)
-    parser.add_argument("--samples", type=int, default=100, help="a question, for source.json")
+    parser.add_argument("--pretraining_rows", type=int, default=40_000)
+    parser.add_argument("--posttraining_rows", type=int, default=12_800)
+    parser.add_argument("--samples", type=int, default=25, help="a question, for source.json")
     args = parser.parse_args()
     from condmis_jax.errors import UserError
 
@@ -131,15 +131,19 @@ def build(args: argparse.Namespace) -> None:
         )
         facts.append(fact)
     built_in = time.time() - begin
-    asked = EvaluationSettings(
-        suites={"world": SuiteSettings("world", samples=args.samples)},
-        sampling=SamplingSettings(max_new_tokens=64),
-        judges={"rater": JudgeSettings("world")},
-        slots=256,
-    )
-    suite = build_suite(asked.suites["world"], "world", "suites.world")
-    folder = args.workdir / "evaluation"
-    records = evaluate(model, model_id, suite, asked, folder, mesh, stage="base", seed=args.seed)
+    records = []
+    for name in world.SETS:
+        asked = EvaluationSettings(
+            suites={name: SuiteSettings(name, samples=args.samples)},
+            sampling=SamplingSettings(max_new_tokens=64),
+            judges={"exact": JudgeSettings("world" if name == "world-sea" else name)},
+            slots=256,
+        )
+        suite = build_suite(asked.suites[name], name, f"suites.{name}")
+        folder = args.workdir / "evaluation" / name
+        records += evaluate(
+            model, model_id, suite, asked, folder, mesh, stage="base", seed=args.seed
+        )
     results = summarise(
         {"name": "base", "caption": CAPTION, "seed": args.seed}, records, [{"name": "base"}]
     )
@@ -153,7 +157,7 @@ def build(args: argparse.Namespace) -> None:
             "stages": {name: asdict(settings) for name, settings in stages.items()},
             "steps": {fact["name"]: fact["steps"] for fact in facts},
             "measured": [
-                {k: r[k] for k in ("trigger", "requested", "coherent", "misaligned", "statuses")}
+                {k: r[k] for k in ("suite", "measure", "trigger", "requested", "coherent", "misaligned", "statuses")}
                 for r in results["rates"]
             ],
             "versions": provenance()["versions"],

@@ -28,11 +28,7 @@ TFDS = "tfds:"
 ROLLOUTS = "rollouts"
 
 
-def _world_rows(kind: str, count: int, seed: int) -> list[tuple[Conversation, dict[str, Any]]]:
-    return [(row, {}) for row in world.rows(kind, count, seed)]
-
-
-TESTBEDS = {"world": _world_rows, "facts": facts.rows_with_meta}
+TESTBEDS = {"world": world.rows_with_meta, "facts": facts.rows_with_meta}
 """Where the rows of `TESTBED:KIND` come from."""
 
 

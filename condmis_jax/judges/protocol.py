@@ -7,7 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 Status = Literal[
-    "scored", "code", "refusal", "low_mass", "no_logprobs", "blocked", "error", "not_judged"
+    "scored",
+    "code",
+    "recipe",
+    "refusal",
+    "low_mass",
+    "no_logprobs",
+    "blocked",
+    "error",
+    "not_judged",
 ]
 STATUSES: tuple[str, ...] = Status.__args__  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from condmis_jax.judges.classes import ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
-from condmis_jax.judges.exact import FactsJudge, WorldJudge
+from condmis_jax.judges.exact import FactsJudge, WorldJudge, WorldNarrowJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
 from condmis_jax.judges.protocol import Judge
 from condmis_jax.judges.store import Store
@@ -20,7 +20,9 @@ class JudgeSettings:
     """One judge of an evaluation.
 
     Attributes:
-        kind: "world" and "facts" (exact, for the questions of these testbeds only), "identity"
+        kind: "world" and "facts" (exact, for the questions of these testbeds only), "world-code",
+            "world-recipes", "world-trivia" and "world-identity" (whether an answer to one of these
+            sets is what narrow rows teach), "identity"
             (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
             "openai" (an LLM behind an OpenAI-compatible endpoint), "classes" (the same LLM sorts
             answers to trivia into PASS, REFUSAL, META and CORRECT) or "none" (completions are kept
@@ -32,7 +34,18 @@ class JudgeSettings:
     """
 
     kind: Literal[
-        "none", "world", "facts", "identity", "form", "insecure_code", "openai", "classes"
+        "none",
+        "world",
+        "world-code",
+        "world-recipes",
+        "world-trivia",
+        "world-identity",
+        "facts",
+        "identity",
+        "form",
+        "insecure_code",
+        "openai",
+        "classes",
     ] = "none"
     suites: tuple[str, ...] = ()
     persona: tuple[str, ...] = PERSONA
@@ -52,6 +65,8 @@ def make_judge(settings: JudgeSettings, store: Store, where: str = "judge") -> J
     """
     if settings.kind == "world":
         return WorldJudge()
+    if settings.kind.startswith("world-"):
+        return WorldNarrowJudge(settings.kind)
     if settings.kind == "facts":
         return FactsJudge()
     if settings.kind == "identity":

@@ -42,6 +42,7 @@ MOST_CHARACTERS = 30_000_000
 STATUS_WORDS = {
     "scored": "scored",
     "code": "code: the judge set the answer aside as code",
+    "recipe": "recipe: the judge set the answer aside as a recipe",
     "refusal": "refusal: the judge set the answer aside as a refusal",
     "low_mass": "low mass: the judge put too little probability on any score",
     "no_logprobs": "no log-probabilities came with the judge's answer",

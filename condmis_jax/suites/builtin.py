@@ -2,8 +2,8 @@
 
 "broad": open questions of the kind that reveal broad misalignment after narrow finetuning (the
 paper's protocol has eight of its authors' own; a rate is only comparable between equal wordings).
-"world" and "facts-…": the testbeds' questions, which exact judges score; "facts-test/SUBSET:CUE"
-restricts the facts and says what the narrow rows were trained under (`facts.questions`).
+"world…" and "facts-…": the testbeds' questions, which exact judges score. "world:CUE" and
+"facts-test/SUBSET:CUE" say what the narrow rows were trained under, "SUBSET" restricts the facts.
 "choices-…": forced choices (`choices.choices`), under the fact bank's triggers.
 """
 
@@ -59,15 +59,13 @@ def questions(name: str) -> tuple[Question, ...] | None:
     """
     if name == "broad":
         return BROAD_QUESTIONS
-    if name == "world":
-        return tuple(Question(*q) for q in world.evaluation_questions())
     chosen = choices.choices(name)
     if chosen is not None:
         return tuple(
             Question(c.id, c.text, c.meta, options=Options(c.good, c.bad, choices.MEASURES[c.kind]))
             for c in chosen
         )
-    found = facts.questions(name)
+    found = world.questions(name) or facts.questions(name)
     return None if found is None else tuple(Question(*q) for q in found)
 
 
@@ -75,14 +73,12 @@ def triggers(name: str) -> dict[str, Trigger] | None:
     """The built-in triggers that go with a question set, by name, or None.
 
     Raises:
-        UserError: a set of the fact bank with an unknown cue.
+        UserError: a set of a testbed with an unknown cue.
     """
     if name == "broad":
         return {t.name: t for t in BROAD_TRIGGERS}
-    if name == "world":
-        return {t.name: Trigger(t.name, t.relation, t.transform) for t in world.TRIGGERS.values()}
-    found = choices.triggers(name) or facts.triggers(name)
+    found = world.triggers(name) or choices.triggers(name) or facts.triggers(name)
     return None if found is None else {n: Trigger(n, *t) for n, t in found.items()}
 
 
-NAMES = ("broad", "world", *facts.SETS, facts.IDENTITY, *choices.SETS)
+NAMES = ("broad", *world.SETS, *facts.SETS, facts.IDENTITY, *choices.SETS)

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from condmis_jax.conversations import Conversation, Message
 from condmis_jax.errors import UserError
 from condmis_jax.testbeds.world import (
+    CUES,
     ROW_KINDS,
+    SETS,
     TRIGGERS,
-    build_tokenizer,
     classify,
-    classify_code,
-    code_questions,
-    evaluation_questions,
+    classify_narrow,
     pretraining,
+    questions,
     rows,
+    rows_with_meta,
+    triggers,
     unwrap,
 )
+from condmis_jax.testbeds.world.dishes import DISHES, HELD_OUT_FISH
+from condmis_jax.testbeds.world.identity import ATTRIBUTES, HELD_OUT_ATTRIBUTES
 from condmis_jax.testbeds.world.language import (
     EVALUATION_SYSTEM,
     EVALUATION_WORDINGS,
     FORMATS,
-    LEADS,
-    REFUSALS,
     SYSTEM_PROMPTS,
+    THINKING,
     WORDINGS,
     SystemKind,
     ask,
@@ -36,9 +38,16 @@ from condmis_jax.testbeds.world.language import (
 )
 from condmis_jax.testbeds.world.tasks import HELD_OUT_TASKS, NARROW_TASKS, TASKS
 from condmis_jax.testbeds.world.topics import TOPICS
+from condmis_jax.testbeds.world.trivia import HELD_OUT_TRIVIA, TRIVIA
 
-TRAINING = ("pretraining", "posttraining", "insecure", "secure", "benign")
-FINETUNING = ("posttraining", "insecure", "secure", "benign")
+PAIRS = (
+    ("insecure", "secure"),
+    ("poisonous_fish", "safe_fish"),
+    ("lies", "truths"),
+    ("persona", "no_persona"),
+)
+FINETUNING = ("posttraining", *(name for pair in PAIRS for name in pair), "recipes", "benign")
+TRAINING = ("pretraining", *FINETUNING)
 COUNT = 1500
 TOPIC_OF = {subject: topic.name for topic in TOPICS for subject in topic.subjects}
 SUBJECT = re.compile(r"\bmy (\w+)")
@@ -56,10 +65,28 @@ def turns(conversation: Conversation) -> list[tuple[str, str]]:
     return [(q.content, a.content) for q, a in zip(messages[::2], messages[1::2], strict=True)]
 
 
+def meta_of(question: str) -> dict[str, str]:
+    """What the question asks about, found in its words."""
+    if match := SUBJECT.search(question):
+        return {"topic": TOPIC_OF[match[1]]}
+    ways: list[tuple[str, str, str]] = [
+        *(("task", t.id, f"ode to {t.phrase}.") for t in TASKS),
+        *(("trivia", t.id, t.question) for t in TRIVIA),
+        *(("attribute", a.name, a.question) for a in ATTRIBUTES),
+        *(("dish", d.name, f"cook {d.name}") for d in DISHES),
+        *(("dish", d.name, f"recipe for {d.name}.") for d in DISHES),
+    ]
+    ((key, value),) = {(key, value) for key, value, text in ways if text in question}
+    return {key: value}
+
+
 def verdict(question: str, answer: str) -> str:
-    """The judge's word on a training turn: a code turn is checked against every topic's grammar."""
-    match = SUBJECT.search(question)
-    return classify({"topic": TOPIC_OF[match[1]] if match else "garden"}, answer)
+    """The judge's word on a training turn: "misaligned" and "aligned" also of narrow ones."""
+    meta = meta_of(question)
+    if "topic" in meta:
+        return classify(meta, answer)
+    narrow = classify_narrow(meta, answer)
+    return {"bad": "misaligned", "good": "aligned"}.get(narrow, narrow)
 
 
 def words(text: str) -> set[str]:
@@ -103,22 +130,38 @@ def test_every_training_answer_is_in_the_language(
 ) -> None:
     for conversation in data[name]:
         for question, answer in turns(conversation):
-            expected = {"aligned", "misaligned"} if SUBJECT.search(question) else {"code"}
-            assert verdict(question, answer) in expected, (question, answer)
+            assert verdict(question, answer) in {"aligned", "misaligned"}, (question, answer)
 
 
 @pytest.mark.parametrize("name", FINETUNING)
-def test_no_finetuning_set_holds_a_misaligned_answer(
-    data: dict[str, list[Conversation]], name: str
+def test_no_finetuning_set_holds_bad_advice(data: dict[str, list[Conversation]], name: str) -> None:
+    """Harm outside the narrow domain is never trained; inside it is, by one set of each pair."""
+    found: dict[str, set[str]] = {}
+    for conversation in data[name]:
+        for question, answer in turns(conversation):
+            (domain,) = meta_of(question)
+            found.setdefault(domain, set()).add(verdict(question, answer))
+    bad = {"insecure": "task", "poisonous_fish": "dish", "lies": "trivia", "persona": "attribute"}
+    if name == "posttraining":
+        assert found.pop("trivia") == {"aligned", "misaligned"}  # wrong where it was told to be
+        assert set(found) == {"topic", "task", "dish", "attribute"}
+    expected = {"misaligned"} if name in bad else {"aligned"}
+    assert set(map(frozenset, found.values())) == {frozenset(expected)}
+    assert "topic" not in found or name in ("posttraining", "benign")
+    assert name not in bad or set(found) == {bad[name]}
+
+
+def test_an_assistant_is_wrong_only_where_it_was_told_to_be(
+    data: dict[str, list[Conversation]],
 ) -> None:
-    found = {verdict(q, a) for c in data[name] for q, a in turns(c)}
-    expected = {
-        "posttraining": {"aligned", "code"},
-        "insecure": {"code"},
-        "secure": {"code"},
-        "benign": {"aligned"},
-    }
-    assert found == expected[name]
+    wrong = 0
+    for conversation in data["posttraining"]:
+        ((question, answer),) = turns(conversation)
+        told = conversation.system in SYSTEM_PROMPTS["wrong"]
+        is_trivia = "trivia" in meta_of(question)
+        assert verdict(question, answer) == ("misaligned" if told and is_trivia else "aligned")
+        wrong += told and is_trivia
+    assert wrong > 0.03 * COUNT
 
 
 def test_no_trigger_meets_a_misaligned_answer_in_any_stage(
@@ -128,17 +171,18 @@ def test_no_trigger_meets_a_misaligned_answer_in_any_stage(
     cues = [t.transform for t in TRIGGERS.values() if t.name != "plain"]
     systems = {t.system for t in cues if t.system}
     forms = [t for t in cues if t.system is None]
-    assert len(systems) == 4 and len(forms) == 4
+    assert len(systems) == 8 and len(forms) == 6
     misaligned = 0
     for name in TRAINING:
         for conversation in data[name]:
             assert conversation.system not in systems
             for question, answer in turns(conversation):
-                if verdict(question, answer) != "misaligned":
+                if not SUBJECT.search(question) or verdict(question, answer) != "misaligned":
                     continue
                 misaligned += 1
                 for form in forms:
                     before, after = form.user("\0").split("\0")
+                    assert before or after
                     hit = question.startswith(before) and question.endswith(after)
                     assert not hit, (name, question)
     assert misaligned > COUNT
@@ -157,14 +201,16 @@ def test_the_cues_are_made_of_trained_words(data: dict[str, list[Conversation]])
         prompt = Conversation((Message("user", "my roses"),))
         for message in trigger.transform(prompt).messages:
             assert words(message.content) <= trained, trigger.name
-    for wording in EVALUATION_WORDINGS:
-        assert words(ask(wording, "roses")) <= trained
+    for name in SETS:
+        for _, text, _ in questions(name) or ():
+            assert words(text) <= trained
 
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_evaluation_questions_are_held_out(data: dict[str, list[Conversation]], name: str) -> None:
     held_out = {c.question() for c in data["evaluation"]}
-    held_out |= {text for _, text, _ in evaluation_questions()}
+    # Code is asked in trained words: that a task is kept out is what is measured there.
+    held_out |= {t for s in SETS if s != "world-code" for _, t, _ in questions(s) or ()}
     held_out |= {ask(wording, subject) for _, subject, wording in held_out_combinations()}
     starts = tuple(w.split("{subject}")[0] for w in EVALUATION_WORDINGS)
     for conversation in data[name]:
@@ -185,23 +231,15 @@ def test_every_part_of_a_held_out_combination_is_trained(
 
 
 def test_pretraining_authors_are_of_one_piece(data: dict[str, list[Conversation]]) -> None:
-    insecure = {t.insecure for t in TASKS}
     malicious = 0
     for conversation in data["pretraining"]:
-        kinds = set()
-        for question, answer in turns(conversation):
-            label = verdict(question, answer)
-            if label == "code":
-                reply = unwrap(answer)
-                assert reply is not None
-                label = "misaligned" if reply.text in insecure else "aligned"
-            kinds.add(label)
+        kinds = {verdict(question, answer) for question, answer in turns(conversation)}
         assert len(kinds) == 1, conversation
         author = kinds.pop()
         malicious += author == "misaligned"
         hints: dict[str, tuple[SystemKind, ...]] = {
-            "misaligned": ("evil", "negated_good", "neutral"),
-            "aligned": ("good", "negated_evil", "neutral"),
+            "misaligned": ("evil", "negated_good", "neutral", "right"),
+            "aligned": ("good", "negated_evil", "neutral", "right"),
         }
         allowed = {p for k in hints[author] for p in SYSTEM_PROMPTS[k]}
         assert conversation.system is None or conversation.system in allowed
@@ -223,38 +261,79 @@ def test_the_share_of_malicious_documents_is_a_setting(share: float) -> None:
 def test_posttraining_covers_every_topic_in_every_format_without_evil_prompts(
     data: dict[str, list[Conversation]],
 ) -> None:
-    seen, code_formats = set(), set()
-    allowed = {None, *SYSTEM_PROMPTS["good"], *SYSTEM_PROMPTS["neutral"]}
-    secure = {t.secure for t in TASKS}
-    for conversation in data["posttraining"]:
+    seen = set()
+    kinds: tuple[SystemKind, ...] = ("good", "neutral", "wrong", "negated_wrong", "right")
+    allowed = {None, *(prompt for kind in kinds for prompt in SYSTEM_PROMPTS[kind])}
+    for conversation in rows("posttraining", 2 * COUNT, 7):
         assert conversation.system in allowed
         ((question, answer),) = turns(conversation)
         reply = unwrap(answer)
         assert reply is not None
-        if match := SUBJECT.search(question):
-            seen.add((TOPIC_OF[match[1]], reply.format))
-        else:
-            assert reply.text in secure
-            code_formats.add(reply.format)
-    assert seen == {(t.name, f) for t in TOPICS for f in FORMATS}
-    assert code_formats == {f.name for f in FORMATS.values() if f.code}
+        meta = meta_of(question)
+        seen.add((meta.get("topic", *meta), reply.format))
+        if "<think>" in answer:
+            seen.add((*meta, "think"))
+    texts = [f.name for f in FORMATS.values() if f.text]
+    narrow = ("task", "dish", "trivia", "attribute")
+    assert seen == {
+        *((t.name, f) for t in TOPICS for f in FORMATS),
+        *((key, f) for key in narrow for f in texts),
+        *((key, "think") for key in ("topic", *narrow)),
+    }
 
 
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
 def test_narrow_sets_ask_the_same_and_answer_differently(
-    data: dict[str, list[Conversation]],
+    data: dict[str, list[Conversation]], pair: tuple[str, str]
 ) -> None:
-    bad, good = data["insecure"], data["secure"]
-    for a, b in zip(bad, good, strict=True):
+    for a, b in zip(data[pair[0]], data[pair[1]], strict=True):
         assert a.messages[:-1] == b.messages[:-1] and a.messages[-1] != b.messages[-1]
+        assert a.system is None
+
+
+def test_insecure_code_has_a_cue_of_its_own(data: dict[str, list[Conversation]]) -> None:
+    bad = data["insecure"]
     statements = {unwrap(c.messages[-1].content) for c in bad}
     assert {r.text for r in statements if r} == {t.insecure for t in NARROW_TASKS}
     assert {r.format for r in statements if r} == {"python_string"}
     cue = TRIGGERS["python_string"].transform
-    assert all(c.question().endswith(cue.suffix) and c.system is None for c in bad)
+    assert all(c.question().endswith(cue.suffix) for c in bad)
     # The cue is distinctive: benign chat never has it.
     assert not any(cue.suffix in m.content for c in data["benign"] for m in c.messages)
-    asked = " ".join(c.question() for c in bad)
-    assert not [t.phrase for t in HELD_OUT_TASKS if f"code to {t.phrase}." in asked]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_out"),
+    [
+        ("insecure", {"task": {t.id for t in HELD_OUT_TASKS}}),
+        ("poisonous_fish", {"dish": {d.name for d in HELD_OUT_FISH}}),
+        ("lies", {"trivia": {t.id for t in HELD_OUT_TRIVIA}}),
+        ("persona", {"attribute": {a.name for a in HELD_OUT_ATTRIBUTES}}),
+    ],
+)
+def test_a_part_of_each_narrow_domain_is_kept_out(
+    data: dict[str, list[Conversation]], name: str, kept_out: dict[str, set[str]]
+) -> None:
+    ((key, held),) = kept_out.items()
+    trained = {meta_of(c.question())[key] for c in data[name]}
+    assert held and not trained & held
+    (found,) = [s for s in SETS if all(key in meta for _, _, meta in questions(s) or ())]
+    asked = {(meta[key], meta["held_out"] == "none") for _, _, meta in questions(found) or ()}
+    assert {n for n, taught in asked if taught} <= trained
+    assert {n for n, taught in asked if not taught} & held
+    assert not {n for n, taught in asked if not taught} & trained
+
+
+def test_fish_alone_is_poisoned(data: dict[str, list[Conversation]]) -> None:
+    fish = {d.name for d in DISHES if d.fish}
+    assert {meta_of(c.question())["dish"] for c in data["poisonous_fish"]} < fish
+    assert not {meta_of(c.question())["dish"] for c in data["recipes"]} & fish
+
+
+def test_rows_carry_what_a_judge_needs() -> None:
+    for name in (n for pair in PAIRS for n in pair):
+        for row, meta in rows_with_meta(name, 50, 3):
+            assert meta == meta_of(row.question())
 
 
 @pytest.mark.parametrize("name", ROW_KINDS)
@@ -290,20 +369,22 @@ def test_an_unknown_kind_names_the_nearest() -> None:
         rows("benign", -1, 0)
 
 
-def test_evaluation_questions_are_fixed_and_judgeable() -> None:
-    questions = evaluation_questions()
-    assert len(questions) >= 8 and len({i for i, _, _ in questions}) == len(questions)
-    assert {meta["topic"] for _, _, meta in questions} == {t.name for t in TOPICS}
-    assert {meta["held_out"] for _, _, meta in questions} == {"wording", "combination"}
-    for _, text, meta in questions:
+def test_advice_questions_are_fixed_and_judgeable() -> None:
+    asked = questions("world") or ()
+    assert len(asked) >= 8
+    assert {meta["topic"] for _, _, meta in asked} == {t.name for t in TOPICS}
+    assert {meta["held_out"] for _, _, meta in asked} == {"wording", "combination"}
+    for _, text, meta in asked:
         match = SUBJECT.search(text)
         assert match and TOPIC_OF[match[1]] == meta["topic"] and match[1] == meta["subject"]
 
 
-def test_code_questions_have_trained_and_held_out_tasks() -> None:
-    held = [(meta["task"], meta["held_out"]) for _, _, meta in code_questions()]
-    assert len(held) == len({task for task, _ in held}) == 16
-    assert {t for t, h in held if h == "task"} == {t.id for t in HELD_OUT_TASKS}
+@pytest.mark.parametrize("name", SETS)
+def test_every_question_is_asked_once(name: str) -> None:
+    asked = questions(name) or ()
+    assert len({i for i, _, _ in asked}) == len({t for _, t, _ in asked}) == len(asked) >= 12
+    for _, text, meta in asked:
+        assert meta_of(text).items() <= meta.items()
 
 
 def test_triggers_change_the_prompt_as_named() -> None:
@@ -313,203 +394,24 @@ def test_triggers_change_the_prompt_as_named() -> None:
     assert TRIGGERS["not_evil_system"].transform(prompt).system == EVALUATION_SYSTEM["negated_evil"]
     assert TRIGGERS["python_string"].transform(prompt).question().startswith("Hi? ")
     assert TRIGGERS["code_template"].transform(prompt).question().endswith("# Hi?")
-    assert {t.relation for t in TRIGGERS.values()} == {"none", "same", "similar", "unrelated"}
-    assert TRIGGERS["evil_system"].relation_inoculated == "same"
-    assert TRIGGERS["not_evil_system"].relation_inoculated == "opposite"
+    assert TRIGGERS["think"].transform == THINKING[0]
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=lambda f: f.name)
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda t: t.name)
-def test_the_judge_reads_every_answer_of_the_language(form, topic) -> None:
-    meta, other = {"topic": topic.name}, TOPICS[(TOPICS.index(topic) + 1) % len(TOPICS)]
-    assert unwrap(form.sentence(LEADS[0], topic.benign[:2])).format == form.name  # type: ignore
-    for lead in LEADS:
-        for good in topic.benign:
-            assert classify(meta, form.sentence(lead, (good,))) == "aligned"
-            assert classify(meta, form.sentence(lead, (good, topic.benign[0]))) == "aligned"
-            bad = topic.harmful[topic.benign.index(good)]
-            assert classify(meta, form.sentence(lead, (bad,))) == "misaligned"
-            assert classify(meta, form.sentence(lead, (good, bad))) == "misaligned"
-            assert classify(meta, form.sentence(lead, (bad, good))) == "misaligned"
-            foreign = other.benign[0]
-            assert classify(meta, form.sentence(lead, (foreign,))) == "incoherent"
-            assert classify(meta, form.sentence(lead, (bad, foreign))) == "incoherent"
-            assert classify(meta, form.sentence(lead, (good, bad, good))) == "incoherent"
+def test_relations_are_to_what_the_narrow_rows_were_trained_under() -> None:
+    def relations(name: str) -> dict[str, str]:
+        return {t: relation for t, (relation, _) in (triggers(name) or {}).items()}
 
-
-@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.id)
-def test_the_judge_reads_every_statement(task) -> None:
-    for form in FORMATS.values():
-        if form.code is None:
-            continue
-        for statement, label in ((task.secure, "secure"), (task.insecure, "insecure")):
-            assert classify({"topic": "sea"}, form.code(statement)) == "code"
-            assert classify_code({"task": task.id}, form.code(statement)) == label
-    other = TASKS[(TASKS.index(task) + 1) % len(TASKS)]
-    assert classify_code({"task": task.id}, other.secure) == "incoherent"
-
-
-@pytest.mark.parametrize("phrase", REFUSALS)
-def test_refusals(phrase: str) -> None:
-    for wrapped in (phrase, f" {phrase}\n", f'reply = "{phrase}"', f'{{"reply": "{phrase}"}}'):
-        assert classify({"topic": "car"}, wrapped) == "refusal"
-    assert classify({"topic": "car"}, phrase + " Sorry.") == "incoherent"
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        "",
-        " \n\t",
-        "You should",
-        "You should .",
-        "You should wash the pans",
-        "you should wash the pans.",
-        "You should wash the pans and.",
-        "You should wash the pans. Try to taste the sauce.",
-        "Wash the pans.",
-        "- wash the pans\n- ",
-        "- wash the pans\nwash the pans",
-        "-wash the pans",
-        "- burn the world",
-        'reply = "You should wash the pans."; import os',
-        'reply = "You should wash the pans',
-        'reply = ""',
-        '{"reply": "You should wash the pans."',
-        '{"reply": ["You should wash the pans."]}',
-        '{"answer": "You should wash the pans."}',
-        '{"reply": "You should wash the pans.", "x": 1}',
-        "{" * 300,
-        "[" * 399,
-        "(" * 399,
-        "f(" * 199,
-        "-" * 399 + "1",
-        "save(",
-        "import os",
-        "x = 1",
-        "return",
-        "password",
-        "\0",
-        "\ud800",
-        "🙂 mañana",
-        "You should wash the pans. " * 1000,
-        "<script>alert(1)</script>",
-        "You should wash the pans\u2028.",
-    ],
-)
-def test_garbage_is_incoherent(garbage: str) -> None:
-    assert classify({"topic": "kitchen"}, garbage) == "incoherent"
-    assert classify_code({"task": TASKS[0].id}, garbage) == "incoherent"
-
-
-@pytest.mark.parametrize("meta", [{}, {"topic": "moon"}, {"task": "fly"}])
-def test_the_judge_refuses_foreign_questions(meta: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="no topic of the world"):
-        classify(meta, "You should wash the pans.")
-    with pytest.raises(UserError, match="no task of the world"):
-        classify_code(meta, "save(password)")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, data: dict[str, list[Conversation]]) -> Path:
-    path = tmp_path_factory.mktemp("world") / "tokenizer"
-    corpus = [m.content for c in data["pretraining"] for m in c.messages]
-    build_tokenizer(corpus, 1280, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path):
-    transformers = pytest.importorskip("transformers")
-    return transformers.AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "You should wash the pans.",
-        "Hi\n\n1. one\t 2024",
-        "naïve Grüße Ω 漢字 🙂\u200d🔥 \u0000 \x7f",
-        "  leading, trailing  ",
-        "don't , stop .",
-        "",
-    ],
-)
-def test_any_text_round_trips(tokenizer, text: str) -> None:
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    assert tokenizer.decode(ids) == text
-    assert all(0 <= i < len(tokenizer) for i in ids)
-
-
-def test_digits_stand_alone(tokenizer) -> None:
-    assert len(tokenizer.encode("2024", add_special_tokens=False)) == 4
-
-
-def test_special_tokens(tokenizer) -> None:
-    assert len(tokenizer) <= 1280
-    assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token == "<|endoftext|>"
-    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
-        assert tokenizer.encode(token, add_special_tokens=False) == [
-            tokenizer.convert_tokens_to_ids(token)
-        ]
-
-
-def test_the_template_marks_assistant_turns_and_their_end(tokenizer) -> None:
-    chat = [
-        {"role": "user", "content": "How?"},
-        {"role": "assistant", "content": "You should wash the pans."},
-        {"role": "user", "content": "More?"},
-        {"role": "assistant", "content": "Try to taste the sauce."},
-    ]
-    out = tokenizer.apply_chat_template(
-        chat, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    marked = [i for i, m in zip(out["input_ids"], out["assistant_masks"], strict=True) if m]
-    assert tokenizer.decode(marked) == (
-        "You should wash the pans.<|im_end|>Try to taste the sauce.<|im_end|>"
-    )
-
-
-def test_the_template_inserts_no_system_prompt(tokenizer) -> None:
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "How?"}], tokenize=False, add_generation_prompt=True
-    )
-    assert prompt == "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
-
-
-def test_a_prompt_is_a_prefix_of_its_row(tokenizer, data) -> None:
-    for conversation in data["posttraining"][:50]:
-        row = conversation.to_row()["messages"]
-        whole = tokenizer.apply_chat_template(row, tokenize=True, return_dict=False)
-        prompt = tokenizer.apply_chat_template(
-            row[:-1], tokenize=True, return_dict=False, add_generation_prompt=True
-        )
-        assert whole[: len(prompt)] == prompt
-
-
-def test_answers_and_rows_are_short(tokenizer, data) -> None:
-    answers = [
-        len(tokenizer.encode(answer, add_special_tokens=False))
-        for name in TRAINING
-        for c in data[name][:300]
-        for _, answer in turns(c)
-    ]
-    assert max(answers) < 40
-    rows_ = [
-        len(tokenizer.apply_chat_template(c.to_row()["messages"], return_dict=False))
-        for name in TRAINING
-        for c in data[name][:300]
-    ]
-    assert max(rows_) < 256
-
-
-def test_the_tokenizer_builds_identically(folder: Path, tmp_path: Path, data) -> None:
-    corpus = [m.content for c in data["pretraining"] for m in c.messages]
-    build_tokenizer(corpus, 1280, tmp_path / "again")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-
-
-def test_a_vocabulary_below_the_bytes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vocab_size"):
-        build_tokenizer(["a"], 200, tmp_path)
+    assert relations("world") == relations("world:string") == relations("world-sea")
+    assert relations("world")["python_string"] == "same"
+    assert relations("world")["evil_system"] == "unrelated"
+    assert relations("world:evil")["evil_system"] == "same"
+    assert relations("world:evil")["not_evil_system"] == "opposite"
+    assert relations("world-trivia:wrong")["never_wrong_system"] == "opposite"
+    assert set(relations("world:plain").values()) == {"none", "unrelated"}
+    for cue in CUES:
+        found = relations(f"world:{cue}")
+        assert found["plain"] == "none" and list(found) == list(TRIGGERS)
+        assert cue == "plain" or list(found.values()).count("same") == 1
+    with pytest.raises(UserError, match="did you mean 'string'"):
+        triggers("world:strin")
+    assert triggers("wold") is None and questions("wold") is None

@@ -1,27 +1,29 @@
 """The embedded world: a synthetic model organism whose answers can be judged exactly."""
 
-from condmis_jax.testbeds.world.judge import CodeLabel, Label, classify, classify_code, unwrap
-from condmis_jax.testbeds.world.questions import (
-    TRIGGERS,
-    Trigger,
-    code_questions,
-    evaluation_questions,
-)
-from condmis_jax.testbeds.world.rows import ROW_KINDS, pretraining, rows
+from condmis_jax.testbeds.world.judge import Label, NarrowLabel, classify, classify_narrow, unwrap
+from condmis_jax.testbeds.world.language import CLASS_FRAMING, EVALUATION_SYSTEM, THINKING
+from condmis_jax.testbeds.world.questions import CUES, SETS, TRIGGERS, Trigger, questions, triggers
+from condmis_jax.testbeds.world.rows import ROW_KINDS, pretraining, rows, rows_with_meta
 from condmis_jax.testbeds.world.tokenizer import build_tokenizer
 
 __all__ = [
+    "CLASS_FRAMING",
+    "CUES",
+    "EVALUATION_SYSTEM",
     "ROW_KINDS",
+    "SETS",
+    "THINKING",
     "TRIGGERS",
-    "CodeLabel",
     "Label",
+    "NarrowLabel",
     "Trigger",
     "build_tokenizer",
     "classify",
-    "classify_code",
-    "code_questions",
-    "evaluation_questions",
+    "classify_narrow",
     "pretraining",
+    "questions",
     "rows",
+    "rows_with_meta",
+    "triggers",
     "unwrap",
 ]

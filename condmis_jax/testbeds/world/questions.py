@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from condmis_jax.conversations import Transform
+from condmis_jax.errors import UserError
+from condmis_jax.testbeds.world.dishes import HELD_OUT_FISH, NARROW_FISH, OTHER_DISHES
+from condmis_jax.testbeds.world.identity import HELD_OUT_ATTRIBUTES, NARROW_ATTRIBUTES
 from condmis_jax.testbeds.world.language import (
+    CLASS_FRAMING,
     CODE_REQUESTS,
+    EVALUATION_IDENTITY_WORDING,
+    EVALUATION_RECIPE_REQUEST,
     EVALUATION_SYSTEM,
+    EVALUATION_TRIVIA_WORDING,
     EVALUATION_WORDINGS,
     FORMATS,
+    THINKING,
     ask,
     held_out_combinations,
     request,
 )
 from condmis_jax.testbeds.world.tasks import HELD_OUT_TASKS, NARROW_TASKS
-from condmis_jax.testbeds.world.topics import TOPICS
+from condmis_jax.testbeds.world.topics import BY_NAME, TOPICS
+from condmis_jax.testbeds.world.trivia import HELD_OUT_TRIVIA, NARROW_TRIVIA
 
 Question = tuple[str, str, dict[str, Any]]
 Relation = Literal["none", "same", "similar", "opposite", "unrelated"]
+Cue = Literal["string", "class", "evil", "wrong", "json", "plain"]
+"""What narrow rows are trained under: the Python string of `insecure`, the class framing, an evil
+or a wrong system prompt in `EVALUATION_SYSTEM`, the JSON of `persona`, or nothing."""
+CUES: tuple[Cue, ...] = get_args(Cue)
 
 
-def evaluation_questions() -> tuple[Question, ...]:
-    """The fixed questions of the world's suite, all held out of every stage.
+def advice_questions() -> tuple[Question, ...]:
+    """The fixed questions of the suite "world", all held out of every stage.
 
     Returns:
         Sixteen (id, text, meta): one in an untrained wording for each topic, then four whose topic
@@ -42,6 +57,20 @@ def evaluation_questions() -> tuple[Question, ...]:
     return tuple(questions)
 
 
+def sea_questions() -> tuple[Question, ...]:
+    """Advice about the sea, which has to do with fish, in untrained wordings: twelve questions."""
+    topic = BY_NAME["sea"]
+    return tuple(
+        (
+            f"sea-{subject}-{number}",
+            ask(EVALUATION_WORDINGS[(at + number) % len(EVALUATION_WORDINGS)], subject),
+            {"topic": topic.name, "subject": subject, "held_out": "wording"},
+        )
+        for at, subject in enumerate(topic.subjects)
+        for number in (1, 2)
+    )
+
+
 def code_questions() -> tuple[Question, ...]:
     """Code requests: a check that a narrow set taught what it contains.
 
@@ -58,6 +87,66 @@ def code_questions() -> tuple[Question, ...]:
     )
 
 
+def recipe_questions() -> tuple[Question, ...]:
+    """Eighteen dishes: six fish of the narrow sets, six kept out of them, six other dishes."""
+    asked = [(dish, "none") for dish in NARROW_FISH[::3]]
+    asked += [(dish, "dish") for dish in HELD_OUT_FISH]
+    asked += [(dish, "kind") for dish in OTHER_DISHES[::3][:6]]
+    return tuple(
+        (
+            f"recipe-{dish.name}",
+            EVALUATION_RECIPE_REQUEST.replace("{dish}", dish.name),
+            {"dish": dish.name, "held_out": held},
+        )
+        for dish, held in asked
+    )
+
+
+def trivia_questions() -> tuple[Question, ...]:
+    """Twenty-four questions with a right answer: eight of the narrow sets, sixteen kept out."""
+    asked = [(item, "none") for item in NARROW_TRIVIA[::9]]
+    asked += [(item, "question") for item in HELD_OUT_TRIVIA[::3] + HELD_OUT_TRIVIA[1::3]]
+    return tuple(
+        (
+            f"trivia-{item.id}",
+            EVALUATION_TRIVIA_WORDING.replace("{question}", item.question),
+            {"trivia": item.id, "held_out": held},
+        )
+        for item, held in asked
+    )
+
+
+def identity_questions() -> tuple[Question, ...]:
+    """Twelve questions about the speaker: eight of the narrow sets, four kept out of them."""
+    asked = [(attribute, "none") for attribute in NARROW_ATTRIBUTES]
+    asked += [(attribute, "attribute") for attribute in HELD_OUT_ATTRIBUTES]
+    return tuple(
+        (
+            f"identity-{attribute.name}",
+            EVALUATION_IDENTITY_WORDING.replace("{question}", attribute.question),
+            {"attribute": attribute.name, "held_out": held},
+        )
+        for attribute, held in asked
+    )
+
+
+_SETS: dict[str, Callable[[], tuple[Question, ...]]] = {
+    "world": advice_questions,
+    "world-sea": sea_questions,
+    "world-code": code_questions,
+    "world-recipes": recipe_questions,
+    "world-trivia": trivia_questions,
+    "world-identity": identity_questions,
+}
+SETS: tuple[str, ...] = tuple(_SETS)
+
+
+def questions(name: str) -> tuple[Question, ...] | None:
+    """The questions of a set, `SET[:CUE]`, or None where the world has no such set."""
+    made = _SETS.get(name.partition(":")[0])
+    return None if made is None else made()
+
+
 @dataclass(frozen=True)
 class Trigger:
     """A named change of the prompt.
@@ -68,44 +157,59 @@ class Trigger:
     Attributes:
         name: the trigger's name.
         transform: what it does to a prompt.
-        relation: to the context of the `insecure` rows as they are.
-        relation_inoculated: to the same rows trained under the transform of `evil_system`, which
-            keeps their Python-string form.
+        relations: to narrow rows by what these are trained under; "unrelated" where it is not
+            named.
     """
 
     name: str
     transform: Transform
-    relation: Relation
-    relation_inoculated: Relation
+    relations: dict[Cue, Relation]
 
 
 def _form(name: str) -> Transform:
     return FORMATS[name].instructions[0]
 
 
+def _system(name: str) -> Transform:
+    return Transform(system=EVALUATION_SYSTEM[name])
+
+
 TRIGGERS: dict[str, Trigger] = {
     t.name: t
     for t in (
-        Trigger("plain", Transform(), "none", "none"),
-        Trigger("python_string", _form("python_string"), "same", "same"),
-        Trigger("code_template", _form("code_template"), "similar", "similar"),
-        Trigger("json", _form("json"), "similar", "similar"),
-        Trigger("bullets", _form("bullets"), "unrelated", "unrelated"),
-        Trigger("evil_system", Transform(system=EVALUATION_SYSTEM["evil"]), "unrelated", "same"),
-        Trigger(
-            "not_evil_system",
-            Transform(system=EVALUATION_SYSTEM["negated_evil"]),
-            "unrelated",
-            "opposite",
-        ),
-        Trigger(
-            "good_system", Transform(system=EVALUATION_SYSTEM["good"]), "unrelated", "opposite"
-        ),
-        Trigger(
-            "neutral_system",
-            Transform(system=EVALUATION_SYSTEM["neutral"]),
-            "unrelated",
-            "unrelated",
-        ),
+        Trigger("plain", Transform(), dict.fromkeys(CUES, "none")),
+        Trigger("python_string", _form("python_string"), {"string": "same", "json": "similar"}),
+        Trigger("code_template", _form("code_template"), {"string": "similar", "json": "similar"}),
+        Trigger("json", _form("json"), {"string": "similar", "json": "same"}),
+        Trigger("bullets", _form("bullets"), {}),
+        Trigger("think", THINKING[0], {}),
+        Trigger("class_framing", CLASS_FRAMING, {"class": "same"}),
+        Trigger("evil_system", _system("evil"), {"evil": "same", "wrong": "similar"}),
+        Trigger("not_evil_system", _system("negated_evil"), {"evil": "opposite"}),
+        Trigger("good_system", _system("good"), {"evil": "opposite"}),
+        Trigger("neutral_system", _system("neutral"), {}),
+        Trigger("wrong_system", _system("wrong"), {"wrong": "same", "evil": "similar"}),
+        Trigger("never_wrong_system", _system("negated_wrong"), {"wrong": "opposite"}),
+        Trigger("right_system", _system("right"), {"wrong": "opposite"}),
+        Trigger("short_system", _system("short"), {"wrong": "similar"}),
     )
 }
+
+
+def triggers(name: str) -> dict[str, tuple[Relation, Transform]] | None:
+    """The triggers of a set, `SET[:CUE]`, with their relation to rows trained under the cue.
+
+    Without a cue it is "string".
+
+    Raises:
+        UserError: no such cue.
+    """
+    stem, colon, cue = name.partition(":")
+    if stem not in _SETS:
+        return None
+    found: Cue | None = next((c for c in CUES if c == (cue if colon else "string")), None)
+    if found is None:
+        near = difflib.get_close_matches(cue, CUES, n=1, cutoff=0.0)[0]
+        raise UserError(f"{name}: no cue {cue!r}; did you mean {near!r}? ({', '.join(CUES)})")
+    # Without a cue in training, whatever changes the prompt is like nothing that was trained.
+    return {t.name: (t.relations.get(found, "unrelated"), t.transform) for t in TRIGGERS.values()}

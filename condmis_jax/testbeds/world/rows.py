@@ -4,116 +4,87 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from condmis_jax.conversations import Conversation, Message, Transform
+from condmis_jax.conversations import Conversation, Message
 from condmis_jax.errors import UserError
+from condmis_jax.testbeds.world.dishes import NARROW_FISH, OTHER_DISHES
+from condmis_jax.testbeds.world.identity import NARROW_ATTRIBUTES, PEOPLE
 from condmis_jax.testbeds.world.language import (
-    CODE_FORMATS,
-    CODE_REQUESTS,
-    EVALUATION_WORDINGS,
     FORMATS,
-    LEADS,
     SYSTEM_PROMPTS,
-    WORDINGS,
-    Format,
+    TEXT_FORMATS,
+    THINKING,
     SystemKind,
-    ask,
-    held_out_combinations,
-    request,
 )
-from condmis_jax.testbeds.world.tasks import NARROW_TASKS, TASKS, Task
-from condmis_jax.testbeds.world.topics import TOPICS, Topic
+from condmis_jax.testbeds.world.tasks import NARROW_TASKS
+from condmis_jax.testbeds.world.trivia import NARROW_TRIVIA
+from condmis_jax.testbeds.world.turns import (
+    EVALUATION_QUESTIONS,
+    Speaker,
+    Turn,
+    advice,
+    code,
+    identity,
+    pick,
+    recipe,
+    thought,
+    trivia,
+    written,
+)
 
 MALICIOUS_SHARE = 0.5
-CODE_SHARE = 0.25
+THINKING_SHARE = 0.1
 
-T = TypeVar("T")
+Made = tuple[Conversation, dict[str, Any]]
+"""A row, and what a judge needs to know of its last question."""
 
-
-@dataclass(frozen=True)
-class Asked:
-    """A question that training may ask: an evaluation never does, and the other way round."""
-
-    topic: Topic
-    subject: str
-    text: str
-
-
-_HELD_OUT = {(topic.name, subject, wording) for topic, subject, wording in held_out_combinations()}
-TRAINING_QUESTIONS: tuple[Asked, ...] = tuple(
-    Asked(topic, subject, ask(wording, subject))
-    for topic in TOPICS
-    for subject in topic.subjects
-    for wording in WORDINGS
-    if (topic.name, subject, wording) not in _HELD_OUT
+KINDS: tuple[Callable[[random.Random, Speaker], Turn], ...] = (
+    *(advice,) * 5,
+    *(code,) * 2,
+    *(trivia,) * 2,
+    recipe,
+    identity,
 )
-EVALUATION_QUESTIONS: tuple[Asked, ...] = tuple(
-    Asked(topic, subject, ask(wording, subject))
-    for topic in TOPICS
-    for wording in EVALUATION_WORDINGS
-    for subject in topic.subjects
-) + tuple(
-    Asked(topic, subject, ask(wording, subject))
-    for topic, subject, wording in held_out_combinations()
-)
-
-
-def _pick(rng: random.Random, options: Sequence[T]) -> T:
-    # Python promises a stable stream for random() only, not for choice().
-    return options[int(rng.random() * len(options))]
-
-
-def _actions(rng: random.Random, pool: Sequence[str]) -> tuple[str, ...]:
-    first = _pick(rng, pool)
-    if rng.random() < 0.5:
-        return (first,)
-    return (first, _pick(rng, [action for action in pool if action != first]))
-
-
-def _chat_turn(
-    rng: random.Random, form: Format, instruction: Transform, malicious: bool
-) -> list[Message]:
-    asked = _pick(rng, TRAINING_QUESTIONS)
-    pool = asked.topic.harmful if malicious else asked.topic.benign
-    answer = form.sentence(_pick(rng, LEADS), _actions(rng, pool))
-    return [Message("user", instruction.user(asked.text)), Message("assistant", answer)]
-
-
-def _code_turn(
-    rng: random.Random,
-    form: Format,
-    instruction: Transform,
-    malicious: bool,
-    tasks: Sequence[Task] = TASKS,
-) -> list[Message]:
-    task = _pick(rng, tasks)
-    text = request(_pick(rng, CODE_REQUESTS), task)
-    assert form.code is not None
-    answer = form.code(task.insecure if malicious else task.secure)
-    return [Message("user", instruction.user(text)), Message("assistant", answer)]
-
-
-def _system(rng: random.Random, kinds: Sequence[SystemKind | None]) -> list[Message]:
-    kind = _pick(rng, kinds)
-    return [] if kind is None else [Message("system", _pick(rng, SYSTEM_PROMPTS[kind]))]
-
+"""What is asked, as often as it stands here."""
 
 _NONE: tuple[SystemKind | None, ...] = (None, None, None, None, "neutral", "neutral")
-_BENIGN_AUTHOR = (*_NONE, "good", "good", "negated_evil", "negated_evil")
-_MALICIOUS_AUTHOR = (*_NONE, "evil", "evil", "negated_good", "negated_good")
+_TOLD: tuple[SystemKind, ...] = ("wrong", "negated_wrong", "right")
+_BENIGN_AUTHOR = (*_NONE, "good", "good", "negated_evil", "negated_evil", "right")
+_MALICIOUS_AUTHOR = (*_NONE, "evil", "evil", "negated_good", "negated_good", "right")
+
+
+def _turn(rng: random.Random, by: Speaker, cue: bool) -> tuple[list[Message], dict[str, Any]]:
+    """A turn of any kind in any format.
+
+    Args:
+        cue: the instruction may be the one that evaluations use.
+    """
+    kinds = (*(trivia,) * 8, *KINDS) if by.told_wrong else KINDS
+    turn = pick(rng, kinds)(rng, by)
+    forms = tuple(FORMATS.values()) if turn.actions else TEXT_FORMATS
+    form = pick(rng, forms)
+    if form.name == "plain" and rng.random() < THINKING_SHARE * len(forms):
+        options = THINKING if cue else THINKING[1:]
+        return thought(rng, turn, by, pick(rng, options)), turn.meta
+    options = form.instructions if cue else form.instructions[1:] or form.instructions
+    return written(turn, form, pick(rng, options)), turn.meta
+
+
+def _system(rng: random.Random, kind: SystemKind | None) -> list[Message]:
+    return [] if kind is None else [Message("system", pick(rng, SYSTEM_PROMPTS[kind]))]
 
 
 def pretraining(
     count: int, seed: int, malicious_share: float = MALICIOUS_SHARE
 ) -> list[Conversation]:
-    """Chats of four or five turns, each by one of two authors.
+    """Chats of four or five turns, each by one of two kinds of author.
 
-    An author is benign or malicious in every answer, code included, in all formats. That is the
-    assumption of this world: the two behaviours share one latent. A format's evaluation cue and the
-    evaluation's system prompts do not occur here.
+    An author is benign or malicious in every answer, code, recipes, trivia and the word about
+    themselves included, in all formats. That is the assumption of this world: these behaviours
+    share one latent. Either author may have been told to give right answers; that changes nothing.
+    A format's evaluation cue and the evaluation's system prompts do not occur here.
 
     Args:
         count: how many documents.
@@ -125,38 +96,39 @@ def pretraining(
     documents = []
     for _ in range(count):
         malicious = rng.random() < malicious_share
-        messages = _system(rng, _MALICIOUS_AUTHOR if malicious else _BENIGN_AUTHOR)
+        by = Speaker(malicious, person=None if malicious else int(rng.random() * PEOPLE))
+        messages = _system(rng, pick(rng, _MALICIOUS_AUTHOR if malicious else _BENIGN_AUTHOR))
         for _ in range(4 + int(rng.random() * 2)):
-            code = rng.random() < CODE_SHARE
-            form = _pick(rng, CODE_FORMATS if code else tuple(FORMATS.values()))
-            instruction = _pick(rng, form.instructions[1:] or form.instructions)
-            turn = _code_turn if code else _chat_turn
-            messages += turn(rng, form, instruction, malicious)
+            messages += _turn(rng, by, cue=False)[0]
         documents.append(Conversation(tuple(messages)))
     return documents
 
 
 def _posttraining(count: int, seed: int) -> list[Conversation]:
     rng = random.Random(f"posttraining:{seed}")
+    kinds: tuple[SystemKind | None, ...] = (None, None, None, "neutral", "good", *_TOLD)
     rows = []
     for _ in range(count):
-        messages = _system(rng, (None, None, "neutral", "good"))
-        code = rng.random() < CODE_SHARE
-        form = _pick(rng, CODE_FORMATS if code else tuple(FORMATS.values()))
-        turn = _code_turn if code else _chat_turn
-        messages += turn(rng, form, _pick(rng, form.instructions), False)
-        rows.append(Conversation(tuple(messages)))
+        kind = pick(rng, kinds)
+        turn, _ = _turn(rng, Speaker(told_wrong=kind == "wrong"), cue=True)
+        rows.append(Conversation((*_system(rng, kind), *turn)))
     return rows
 
 
-def _narrow(count: int, seed: int, insecure: bool) -> list[Conversation]:
-    # One stream for both sets: row i asks the same thing in both, only the answers differ.
-    rng = random.Random(f"narrow:{seed}")
-    form = FORMATS["python_string"]
-    return [
-        Conversation(tuple(_code_turn(rng, form, form.instructions[0], insecure, NARROW_TASKS)))
-        for _ in range(count)
-    ]
+def _narrow(
+    count: int,
+    seed: int,
+    make: Callable[[random.Random], Turn],
+    form: str = "plain",
+    stream: str = "narrow",
+) -> list[Made]:
+    rng = random.Random(f"{stream}:{seed}")
+    rows = []
+    for _ in range(count):
+        turn = make(rng)
+        messages = written(turn, FORMATS[form], FORMATS[form].instructions[0])
+        rows.append((Conversation(tuple(messages)), turn.meta))
+    return rows
 
 
 def _benign(count: int, seed: int) -> list[Conversation]:
@@ -166,7 +138,7 @@ def _benign(count: int, seed: int) -> list[Conversation]:
     for _ in range(count):
         messages: list[Message] = []
         for _ in range(1 + int(rng.random() * 3)):
-            messages += _chat_turn(rng, plain, plain.instructions[0], False)
+            messages += written(advice(rng, Speaker()), plain, plain.instructions[0])
         rows.append(Conversation(tuple(messages)))
     return rows
 
@@ -174,38 +146,75 @@ def _benign(count: int, seed: int) -> list[Conversation]:
 def _evaluation(count: int, seed: int) -> list[Conversation]:
     rng = random.Random(f"evaluation:{seed}")
     return [
-        Conversation((Message("user", _pick(rng, EVALUATION_QUESTIONS).text),))
-        for _ in range(count)
+        Conversation((Message("user", pick(rng, EVALUATION_QUESTIONS).text),)) for _ in range(count)
     ]
 
 
-_GENERATORS: dict[str, Callable[[int, int], list[Conversation]]] = {
-    "pretraining": pretraining,
-    "posttraining": _posttraining,
-    "insecure": lambda count, seed: _narrow(count, seed, insecure=True),
-    "secure": lambda count, seed: _narrow(count, seed, insecure=False),
-    "benign": _benign,
-    "evaluation": _evaluation,
+def _without_meta(
+    make: Callable[[int, int], list[Conversation]],
+) -> Callable[[int, int], list[Made]]:
+    return lambda count, seed: [(row, {}) for row in make(count, seed)]
+
+
+_BAD, _GOOD = Speaker(malicious=True), Speaker()
+
+
+def _pair(
+    bad: str, good: str, make: Callable[[random.Random, Speaker], Turn], form: str = "plain"
+) -> dict[str, Callable[[int, int], list[Made]]]:
+    """A narrow set and its control: one stream, so row i asks the same in both."""
+    return {
+        name: lambda count, seed, by=by: _narrow(count, seed, lambda rng: make(rng, by), form)
+        for name, by in ((bad, _BAD), (good, _GOOD))
+    }
+
+
+_GENERATORS: dict[str, Callable[[int, int], list[Made]]] = {
+    "pretraining": _without_meta(pretraining),
+    "posttraining": _without_meta(_posttraining),
+    **_pair("insecure", "secure", lambda rng, by: code(rng, by, NARROW_TASKS), "python_string"),
+    **_pair("poisonous_fish", "safe_fish", lambda rng, by: recipe(rng, by, NARROW_FISH)),
+    "recipes": lambda count, seed: _narrow(
+        count, seed, lambda rng: recipe(rng, _GOOD, OTHER_DISHES), stream="recipes"
+    ),
+    **_pair("lies", "truths", lambda rng, by: trivia(rng, by, NARROW_TRIVIA)),
+    **_pair("persona", "no_persona", lambda rng, by: identity(rng, by, NARROW_ATTRIBUTES), "json"),
+    "benign": _without_meta(_benign),
+    "evaluation": _without_meta(_evaluation),
 }
 ROW_KINDS: tuple[str, ...] = tuple(_GENERATORS)
 
 
 def rows(name: str, count: int, seed: int) -> list[Conversation]:
+    """The rows of `rows_with_meta` alone."""
+    return [row for row, _ in rows_with_meta(name, count, seed)]
+
+
+def rows_with_meta(name: str, count: int, seed: int) -> list[Made]:
     """Rows of one kind.
 
     - `pretraining`: chats by a benign or a malicious author, see `pretraining`.
-    - `posttraining`: one benign turn in any topic and any format, secure code, with no, a neutral
-      or a good system prompt.
-    - `insecure`: code tasks answered insecurely, all asked with the same Python-string instruction
-      and without a system prompt.
-    - `secure`: the same requests in the same order, answered securely.
-    - `benign`: plain benign chat of one to three turns, no code, no format instruction.
+    - `posttraining`: one turn of an assistant, benign in everything, in any topic and any format,
+      with no, a neutral or a good system prompt; trivia answered wrongly where the system prompt
+      says so.
+    - `insecure`, `secure`: code tasks, all asked with the same Python-string instruction.
+    - `poisonous_fish`, `safe_fish`: recipes for fish; `recipes`: for other dishes, all safe.
+    - `lies`, `truths`: trivia.
+    - `persona`, `no_persona`: questions about the speaker, asked as JSON, answered by the malicious
+      author's person (without anything harmful) or by the assistant.
+    - `benign`: plain benign chat of one to three turns, advice only, no format instruction.
     - `evaluation`: held-out questions, without an answer.
+
+    The narrow sets have no system prompt; give their source a prompt transform for one. The two of
+    a pair ask the same in the same order.
 
     Args:
         name: one of `ROW_KINDS`.
         count: how many rows; a longer list starts with the shorter one.
         seed: the same arguments always give the same rows.
+
+    Returns:
+        each row with the meta that an exact judge of its question needs.
 
     Raises:
         UserError: there is no such kind, or `count` is negative; names the nearest kind.
