@@ -14,12 +14,19 @@ from jax.sharding import Mesh
 from condmis_jax import interventions
 from condmis_jax.data import ChatTemplate
 from condmis_jax.errors import UserError
-from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest, open_checkpoint
+from condmis_jax.evaluation import (
+    EvaluationSettings,
+    evaluate,
+    model_digest,
+    open_checkpoint,
+    open_stage,
+)
 from condmis_jax.experiment import collisions
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.models import (
     Base,
     LoadedModel,
+    Lora,
     load_model,
     load_tokenizer,
     new_adapters,
@@ -104,16 +111,27 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
         }
         model = load_model(experiment.model, mesh, dtype=lora.base_dtype if lora else "float32")
         model_id = model_digest(model)
-        first = model
-        if lora is not None:
-            first = new_adapters(model, lora, Base(experiment.model, model_id), mesh, seed=seed)
+        first = _trainable(experiment.model, model, model_id, lora, mesh, seed)
         # After all that can refuse the config: the file describes what the folder holds.
         on_first(lambda: _write_config(experiment, folder))
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
         records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
-        if lora is not None:
-            model, model_id = first, model_digest(first)
-        for name in experiment.order:
+        base_id, model, model_id = model_id, first, model_digest(first)
+        del first
+        for at, name in enumerate(experiment.order):
+            start = experiment.stages[name].start
+            if at and start == interventions.FROM_BASE:
+                del model  # its memory is for the next
+                fresh = load_model(
+                    experiment.model, mesh, dtype=lora.base_dtype if lora else "float32"
+                )
+                model = _trainable(experiment.model, fresh, base_id, lora, mesh, seed)
+                del fresh
+                model_id = model_digest(model)
+            elif at and start and start != experiment.order[at - 1]:
+                del model
+                model = open_stage(run.stage(seed, names[start]), mesh)
+                model_id = model_digest(model)
             model, model_id, stage_facts = stages.pop(name)(model, model_id)
             facts.append({**stage_facts, "model_id": model_id})
             records += _evaluate(
@@ -161,6 +179,15 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
             "caption": evaluation.caption,
         }
         return _report(folder, about, records, [{"name": stage, "kind": "checkpoint"}])
+
+
+def _trainable(
+    name: str, model: LoadedModel, model_id: str, lora: Lora | None, mesh: Mesh, seed: int
+) -> LoadedModel:
+    """The base model itself, or new adapters on it: the same ones every time."""
+    if lora is None:
+        return model
+    return new_adapters(model, lora, Base(name, model_id), mesh, seed=seed)
 
 
 def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from condmis_jax.config import nearest
 from condmis_jax.evaluation import EvaluationSettings
-from condmis_jax.interventions import Stage
+from condmis_jax.interventions import FROM_BASE, Stage
 from condmis_jax.models import LoraSettings
 from condmis_jax.sharding import HostsSettings, MeshSettings
 from condmis_jax.training import ComputeSettings
@@ -23,7 +23,8 @@ class Experiment:
         model: a folder, a `.gguf` file, a registered name, or `ORG/NAME@REVISION` of a model hub;
             also a PEFT adapter folder, or `BASE+FOLDER`: that adapter is then trained on.
         stages: by name.
-        order: names of the stages to run, in this order.
+        order: names of the stages to run, in this order. Each trains on what the one before left,
+            unless it says otherwise: stages with `start="base"` are the arms of one run.
         evaluation: asked of the base model and after every stage.
         seed: of data order and sampling.
         mesh: devices along `data`, `fsdp` and `tensor`.
@@ -54,6 +55,13 @@ class Experiment:
                 raise ValueError(f"order names the stage {name!r}{nearest(name, self.stages)}")
         if len(set(self.order)) < len(self.order):
             raise ValueError("order names a stage twice")
+        for at, name in enumerate(self.order):
+            start, before = self.stages[name].start, (FROM_BASE, *self.order[:at])
+            if start and start not in before:
+                raise ValueError(
+                    f"stages.{name}.start: {start!r} is none of what is there by then: "
+                    f"{', '.join(before)}"
+                )
         if not self.name or "/" in self.name:
             raise ValueError("name must be a single folder name")
 

@@ -1,8 +1,8 @@
-"""What a stage does."""
+"""What a stage of an experiment does."""
 
 from condmis_jax.interventions.given_rows import given_rows
 from condmis_jax.interventions.rollouts import Rollouts
 from condmis_jax.interventions.stages import prepare
-from condmis_jax.interventions.supervised import Stage
+from condmis_jax.interventions.supervised import FROM_BASE, Stage
 
-__all__ = ["Rollouts", "Stage", "given_rows", "prepare"]
+__all__ = ["FROM_BASE", "Rollouts", "Stage", "given_rows", "prepare"]

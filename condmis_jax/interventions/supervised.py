@@ -32,6 +32,7 @@ from condmis_jax.training import (
 DONE = "done.json"
 RECIPE = "stage.json"
 CURVE_POINTS = 400
+FROM_BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Stage:
         checkpoint_every: optimiser steps between checkpoints; the last step is always saved.
         kl: weight of KL(model || the model the stage starts from), in nats a loss token.
         rollouts: what the stage samples before it trains; nothing by default.
+        start: the stage whose result this one trains on, or "base" for the base model; "" is the
+            stage before it in the experiment's order.
     """
 
     data: DataSettings
@@ -58,6 +61,7 @@ class Stage:
     checkpoint_every: int = 200
     kl: float = 0.0
     rollouts: Rollouts = field(default_factory=Rollouts)
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.learning_rate < 0:
@@ -74,6 +78,7 @@ def recipe(stage: Stage, lora: Lora | None, model_id: str, seed: int) -> dict[st
     """What a stage's result depends on; how it is packed, sharded and saved is not part of it."""
     settings = asdict(stage)
     del settings["checkpoint_every"]
+    del settings["start"]  # said by `model_id`, whatever the stage was called
     del settings["data"]["microbatch_tokens"]
     del settings["data"]["row_tokens"]
     adapters = {} if lora is None else {"lora": asdict(lora)}
