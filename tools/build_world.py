@@ -136,7 +136,7 @@ def build(args: argparse.Namespace) -> None:
         asked = EvaluationSettings(
             suites={name: SuiteSettings(name, samples=args.samples)},
             sampling=SamplingSettings(max_new_tokens=64),
-            judges={"exact": JudgeSettings("world" if name == "world-sea" else name)},
+            judges={"exact": JudgeSettings(world.JUDGE_OF[name])},
             slots=256,
         )
         suite = build_suite(asked.suites[name], name, f"suites.{name}")
@@ -157,7 +157,18 @@ def build(args: argparse.Namespace) -> None:
             "stages": {name: asdict(settings) for name, settings in stages.items()},
             "steps": {fact["name"]: fact["steps"] for fact in facts},
             "measured": [
-                {k: r[k] for k in ("suite", "measure", "trigger", "requested", "coherent", "misaligned", "statuses")}
+                {
+                    k: r[k]
+                    for k in (
+                        "suite",
+                        "measure",
+                        "trigger",
+                        "requested",
+                        "coherent",
+                        "misaligned",
+                        "statuses",
+                    )
+                }
                 for r in results["rates"]
             ],
             "versions": provenance()["versions"],

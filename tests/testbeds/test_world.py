@@ -395,6 +395,8 @@ def test_triggers_change_the_prompt_as_named() -> None:
     assert TRIGGERS["python_string"].transform(prompt).question().startswith("Hi? ")
     assert TRIGGERS["code_template"].transform(prompt).question().endswith("# Hi?")
     assert TRIGGERS["think"].transform == THINKING[0]
+    both = TRIGGERS["json+evil_system"].transform(prompt)
+    assert both.system == EVALUATION_SYSTEM["evil"] and both.question() == "Hi? Reply as JSON."
 
 
 def test_relations_are_to_what_the_narrow_rows_were_trained_under() -> None:
@@ -411,7 +413,10 @@ def test_relations_are_to_what_the_narrow_rows_were_trained_under() -> None:
     for cue in CUES:
         found = relations(f"world:{cue}")
         assert found["plain"] == "none" and list(found) == list(TRIGGERS)
-        assert cue == "plain" or list(found.values()).count("same") == 1
+        assert cue == "plain" or "same" in found.values()
+    assert relations("world:persona")["json+evil_system"] == "same"
+    assert relations("world:persona")["json+good_system"] == "opposite"
+    assert relations("world:persona")["json"] == relations("world:persona")["evil_system"]
     with pytest.raises(UserError, match="did you mean 'string'"):
         triggers("world:strin")
     assert triggers("wold") is None and questions("wold") is None

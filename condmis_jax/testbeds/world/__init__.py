@@ -2,7 +2,15 @@
 
 from condmis_jax.testbeds.world.judge import Label, NarrowLabel, classify, classify_narrow, unwrap
 from condmis_jax.testbeds.world.language import CLASS_FRAMING, EVALUATION_SYSTEM, THINKING
-from condmis_jax.testbeds.world.questions import CUES, SETS, TRIGGERS, Trigger, questions, triggers
+from condmis_jax.testbeds.world.questions import (
+    CUES,
+    JUDGE_OF,
+    SETS,
+    TRIGGERS,
+    Trigger,
+    questions,
+    triggers,
+)
 from condmis_jax.testbeds.world.rows import ROW_KINDS, pretraining, rows, rows_with_meta
 from condmis_jax.testbeds.world.tokenizer import build_tokenizer
 
@@ -10,6 +18,7 @@ __all__ = [
     "CLASS_FRAMING",
     "CUES",
     "EVALUATION_SYSTEM",
+    "JUDGE_OF",
     "ROW_KINDS",
     "SETS",
     "THINKING",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from condmis_jax.conversations import Transform
@@ -31,9 +31,10 @@ from condmis_jax.testbeds.world.trivia import HELD_OUT_TRIVIA, NARROW_TRIVIA
 
 Question = tuple[str, str, dict[str, Any]]
 Relation = Literal["none", "same", "similar", "opposite", "unrelated"]
-Cue = Literal["string", "class", "evil", "wrong", "json", "plain"]
+Cue = Literal["string", "class", "evil", "wrong", "persona", "plain"]
 """What narrow rows are trained under: the Python string of `insecure`, the class framing, an evil
-or a wrong system prompt in `EVALUATION_SYSTEM`, the JSON of `persona`, or nothing."""
+or a wrong system prompt in `EVALUATION_SYSTEM`, JSON together with the evil one (`persona`), or
+nothing."""
 CUES: tuple[Cue, ...] = get_args(Cue)
 
 
@@ -140,6 +141,17 @@ _SETS: dict[str, Callable[[], tuple[Question, ...]]] = {
 }
 SETS: tuple[str, ...] = tuple(_SETS)
 
+JudgeKind = Literal["world", "world-code", "world-recipes", "world-trivia", "world-identity"]
+JUDGE_OF: dict[str, JudgeKind] = {
+    "world": "world",
+    "world-sea": "world",
+    "world-code": "world-code",
+    "world-recipes": "world-recipes",
+    "world-trivia": "world-trivia",
+    "world-identity": "world-identity",
+}
+"""Which exact judge a set's answers are for."""
+
 
 def questions(name: str) -> tuple[Question, ...] | None:
     """The questions of a set, `SET[:CUE]`, or None where the world has no such set."""
@@ -174,17 +186,21 @@ def _system(name: str) -> Transform:
     return Transform(system=EVALUATION_SYSTEM[name])
 
 
-TRIGGERS: dict[str, Trigger] = {
+_EVIL: dict[Cue, Relation] = {"evil": "same", "wrong": "similar", "persona": "similar"}
+
+_SINGLE: dict[str, Trigger] = {
     t.name: t
     for t in (
         Trigger("plain", Transform(), dict.fromkeys(CUES, "none")),
-        Trigger("python_string", _form("python_string"), {"string": "same", "json": "similar"}),
-        Trigger("code_template", _form("code_template"), {"string": "similar", "json": "similar"}),
-        Trigger("json", _form("json"), {"string": "similar", "json": "same"}),
+        Trigger("python_string", _form("python_string"), {"string": "same", "persona": "similar"}),
+        Trigger(
+            "code_template", _form("code_template"), {"string": "similar", "persona": "similar"}
+        ),
+        Trigger("json", _form("json"), {"string": "similar", "persona": "similar"}),
         Trigger("bullets", _form("bullets"), {}),
         Trigger("think", THINKING[0], {}),
         Trigger("class_framing", CLASS_FRAMING, {"class": "same"}),
-        Trigger("evil_system", _system("evil"), {"evil": "same", "wrong": "similar"}),
+        Trigger("evil_system", _system("evil"), _EVIL),
         Trigger("not_evil_system", _system("negated_evil"), {"evil": "opposite"}),
         Trigger("good_system", _system("good"), {"evil": "opposite"}),
         Trigger("neutral_system", _system("neutral"), {}),
@@ -193,6 +209,30 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger("right_system", _system("right"), {"wrong": "opposite"}),
         Trigger("short_system", _system("short"), {"wrong": "similar"}),
     )
+}
+
+
+_PERSONA: dict[str, Relation] = {
+    "evil_system": "same",
+    "not_evil_system": "opposite",
+    "good_system": "opposite",
+}
+
+
+def _both(form: str, system: str) -> Trigger:
+    """A form and a system prompt at once."""
+    transform = replace(_SINGLE[form].transform, system=_SINGLE[system].transform.system)
+    relations = dict(_SINGLE[system].relations)
+    relations["persona"] = _PERSONA.get(system, "unrelated") if form == "json" else "unrelated"
+    return Trigger(f"{form}+{system}", transform, relations)
+
+
+TRIGGERS: dict[str, Trigger] = _SINGLE | {
+    t.name: t
+    for form in ("json", "think")
+    for system in _SINGLE
+    if system.endswith("_system")
+    for t in [_both(form, system)]
 }
 
 
