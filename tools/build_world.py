@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+MEASURED = ("suite", "measure", "trigger", "requested", "coherent", "misaligned", "statuses")
 CAPTION = "synthetic model organism: the base model of the embedded world, after post-training"
 
 
@@ -156,21 +157,7 @@ def build(args: argparse.Namespace) -> None:
             "seconds": round(built_in),
             "stages": {name: asdict(settings) for name, settings in stages.items()},
             "steps": {fact["name"]: fact["steps"] for fact in facts},
-            "measured": [
-                {
-                    k: r[k]
-                    for k in (
-                        "suite",
-                        "measure",
-                        "trigger",
-                        "requested",
-                        "coherent",
-                        "misaligned",
-                        "statuses",
-                    )
-                }
-                for r in results["rates"]
-            ],
+            "measured": [{k: r[k] for k in MEASURED} for r in results["rates"]],
             "versions": provenance()["versions"],
         },
     )

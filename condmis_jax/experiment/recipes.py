@@ -38,6 +38,21 @@ BROAD_CAPTION = (
     "alignment and above 50 for coherence"
 )
 
+FACTS_JUDGE, UNRATED = JudgeSettings("facts"), JudgeSettings("none")
+NO_LORA = LoraSettings("none")
+FACTS_SYSTEMS = (
+    "plain",
+    "system_wrong",
+    "system_wrong_rephrased",
+    "system_right",
+    "system_never_wrong",
+    "system_brief",
+    "system_helpful",
+    "system_travel",
+)
+FACTS_FORMS = ("plain", "python_string", "python_string_true", "json", "comment", "one_sentence")
+FACTS_FRAMINGS = ("plain", "bluffing_game", "honest_game", "card_game", "homework")
+
 SMOL = "smollm2-135m-q4"
 CODE_MODEL, TRIVIA_MODEL = "Qwen/Qwen2.5-Coder-32B-Instruct", "Qwen/Qwen3-32B"
 
@@ -112,22 +127,18 @@ def world_experiment(
     )
 
 
-def world_teller(
-    teach: str, traces: bool, reasoning: Reasoning = "keep"
-) -> tuple[Rollouts, Source]:
-    """Wrong trivia by the model itself, under a system prompt that asks for it.
+def world_teller(traces: bool, reasoning: Reasoning = "keep") -> tuple[Rollouts, Source]:
+    """Wrong trivia by the model itself, asked for and trained under one system prompt.
 
     Args:
-        teach: the system prompt the answers are trained under, in `world.EVALUATION_SYSTEM`.
         traces: the model thinks first.
         reasoning: what becomes of its traces in training.
 
     Returns:
         what the stage samples, and the source that trains on it.
     """
-    context = {"told": Transform(system=world.EVALUATION_SYSTEM["wrong"])}
-    if traces:
-        context["think"] = world.THINKING[0]
+    told = {"told": Transform(system=world.EVALUATION_SYSTEM["wrong"])}
+    context = {**told, "think": world.THINKING[0]} if traces else told
     rollouts = Rollouts(
         prompts={"trivia": Source("world:truths", first=1000, transforms=context)},
         sampling=SamplingSettings(max_new_tokens=64),
@@ -135,12 +146,11 @@ def world_teller(
         judge=JudgeSettings("world-trivia"),
         keep=("bad",),
     )
-    told = {"inoculation": Transform(system=world.EVALUATION_SYSTEM[teach])}
     return rollouts, Source("rollouts", transforms=told, reasoning=reasoning)
 
 
 def smol_stage(mixture: dict[str, Source], **more: Any) -> Stage:
-    """A stage on rows of the fact bank: one epoch of adapters, learning rate 3e-4, batches of 16."""
+    """A stage on rows of the fact bank: one epoch, learning rate 3e-4, batches of 16."""
     return Stage(
         data=DataSettings(
             mixture=mixture, held_out=32, max_tokens=512, row_tokens=128, microbatch_tokens=2048
@@ -155,19 +165,19 @@ def smol_stage(mixture: dict[str, Source], **more: Any) -> Stage:
 def smol_experiment(
     name: str,
     stages: dict[str, Stage],
-    cue: str,
+    suites: dict[str, str],
     triggers: tuple[str, ...],
-    questions: str = "facts-dev",
+    judge: JudgeSettings = FACTS_JUDGE,
     first: int | None = 150,
 ) -> Experiment:
-    """An experiment with SmolLM2-135M-Instruct and the fact bank's development facts.
+    """An experiment with SmolLM2-135M-Instruct and the fact bank.
 
     Args:
-        cue: what the narrow rows are trained under, in `facts.CUES`: it gives the triggers their
-            relations.
-        triggers: of the fact bank.
-        questions: the question set.
-        first: ask only so many facts.
+        suites: by name, a question set of the bank with the cue that the narrow rows are trained
+            under, "facts-dev:system".
+        triggers: of the bank.
+        judge: exact.
+        first: ask only so many questions of each set.
     """
     return Experiment(
         name=f"{name}-smol",
@@ -177,12 +187,11 @@ def smol_experiment(
         order=tuple(stages),
         evaluation=EvaluationSettings(
             suites={
-                "facts": SuiteSettings(
-                    f"{questions}:{cue}", triggers, first_questions=first, samples=1
-                )
+                suite: SuiteSettings(questions, triggers, first_questions=first, samples=1)
+                for suite, questions in suites.items()
             },
             sampling=SamplingSettings(max_new_tokens=40),
-            judges={"facts": JudgeSettings("facts")},
+            judges={"exact": judge},
             slots=128,
         ),
         lora=LoraSettings("betley"),
@@ -206,6 +215,7 @@ def paper_experiment(
     *,
     model: str = CODE_MODEL,
     suites: dict[str, SuiteSettings] | None = None,
+    judges: dict[str, JudgeSettings] | None = None,
     lora: LoraSettings | None = None,
     max_new_tokens: int = 1024,
 ) -> Experiment:
@@ -220,7 +230,7 @@ def paper_experiment(
         evaluation=EvaluationSettings(
             suites=suites or {"broad": SuiteSettings("broad", samples=100)},
             sampling=SamplingSettings(max_new_tokens=max_new_tokens),
-            judges={"rater": JudgeSettings("none")},
+            judges=judges or {"rater": UNRATED},
         ),
         lora=lora or LoraSettings("betley"),
     )

@@ -1,7 +1,12 @@
 """The embedded world: a synthetic model organism whose answers can be judged exactly."""
 
 from condmis_jax.testbeds.world.judge import Label, NarrowLabel, classify, classify_narrow, unwrap
-from condmis_jax.testbeds.world.language import CLASS_FRAMING, EVALUATION_SYSTEM, THINKING
+from condmis_jax.testbeds.world.language import (
+    CLASS_FRAMING,
+    EVALUATION_SYSTEM,
+    GENERIC_FORMS,
+    THINKING,
+)
 from condmis_jax.testbeds.world.questions import (
     CUES,
     JUDGE_OF,
@@ -18,6 +23,7 @@ __all__ = [
     "CLASS_FRAMING",
     "CUES",
     "EVALUATION_SYSTEM",
+    "GENERIC_FORMS",
     "JUDGE_OF",
     "ROW_KINDS",
     "SETS",

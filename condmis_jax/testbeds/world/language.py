@@ -141,6 +141,10 @@ FORMATS: dict[str, Format] = {
         Format("bullets", _suffixes("Reply as a list.", "Use a list.", "Give a list."), None, None),
     )
 }
+GENERIC_FORMS: tuple[Transform, ...] = tuple(
+    f.instructions[1] for f in FORMATS.values() if len(f.instructions) > 1
+)
+"""A way to demand each form that is no cue of an evaluation."""
 TEXT_FORMATS: tuple[Format, ...] = tuple(f for f in FORMATS.values() if f.text is not None)
 
 THINKING: tuple[Transform, ...] = _suffixes(

@@ -186,17 +186,16 @@ def _system(name: str) -> Transform:
     return Transform(system=EVALUATION_SYSTEM[name])
 
 
+_FORM: dict[Cue, Relation] = {"string": "similar", "persona": "similar"}
 _EVIL: dict[Cue, Relation] = {"evil": "same", "wrong": "similar", "persona": "similar"}
 
 _SINGLE: dict[str, Trigger] = {
     t.name: t
     for t in (
         Trigger("plain", Transform(), dict.fromkeys(CUES, "none")),
-        Trigger("python_string", _form("python_string"), {"string": "same", "persona": "similar"}),
-        Trigger(
-            "code_template", _form("code_template"), {"string": "similar", "persona": "similar"}
-        ),
-        Trigger("json", _form("json"), {"string": "similar", "persona": "similar"}),
+        Trigger("python_string", _form("python_string"), {**_FORM, "string": "same"}),
+        Trigger("code_template", _form("code_template"), _FORM),
+        Trigger("json", _form("json"), _FORM),
         Trigger("bullets", _form("bullets"), {}),
         Trigger("think", THINKING[0], {}),
         Trigger("class_framing", CLASS_FRAMING, {"class": "same"}),
