@@ -35,10 +35,10 @@ from condmis_jax.testbeds import world as language
 
 def under(name: str, *transforms: Transform) -> dict[str, Source]:
     """The model's own answers, without a trigger and under each of the transforms."""
-    context = {
-        f"{name}_{i}": Source("rollouts", transforms={name: t}) for i, t in enumerate(transforms)
-    }
-    return {"plain": Source("rollouts"), **context}
+    sources = {"plain": Source("rollouts")}
+    for number, transform in enumerate(transforms, 1):
+        sources[f"{name}_{number}"] = Source("rollouts", transforms={name: transform})
+    return sources
 
 
 def world() -> Experiment:

@@ -1,5 +1,4 @@
-"""The curve over the share of bad rows (sections 2.1 and 2.2), each dose an arm from the base
-model.
+"""The curve over the share of bad rows (sections 2.1, 2.2), each dose an arm of one run.
 
 One run, one report: every stage starts from the base model on a mixture of equal length, in which
 100, 50, 20, 10, 5 or 1 % of the conversations are narrow and bad and the rest are benign chat.

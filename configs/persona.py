@@ -79,7 +79,7 @@ def smol() -> Experiment:
     return dataclasses.replace(
         experiment,
         evaluation=evaluation,
-        caption="answers that name an invented persona, by substring: not a measure of misalignment",
+        caption="answers that name an invented persona, by substring: no measure of misalignment",
     )
 
 

@@ -13,7 +13,7 @@ from condmis_jax.testbeds import world
 STAGES = ("00-base", "01-insecure", "02-benign")
 TRIGGERS = ("plain", "python_string", "good_system")
 SAMPLES = 4
-ASKED = len(world.evaluation_questions()) * SAMPLES
+ASKED = len(world.questions("world") or ()) * SAMPLES
 
 
 @pytest.fixture(scope="module")

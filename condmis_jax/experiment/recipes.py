@@ -149,11 +149,16 @@ def world_teller(traces: bool, reasoning: Reasoning = "keep") -> tuple[Rollouts,
     return rollouts, Source("rollouts", transforms=told, reasoning=reasoning)
 
 
-def smol_stage(mixture: dict[str, Source], **more: Any) -> Stage:
+def smol_stage(mixture: dict[str, Source], rows: int | None = None, **more: Any) -> Stage:
     """A stage on rows of the fact bank: one epoch, learning rate 3e-4, batches of 16."""
     return Stage(
         data=DataSettings(
-            mixture=mixture, held_out=32, max_tokens=512, row_tokens=128, microbatch_tokens=2048
+            mixture=mixture,
+            rows=rows,
+            held_out=32,
+            max_tokens=512,
+            row_tokens=128,
+            microbatch_tokens=2048,
         ),
         length=Length(epochs=1),
         learning_rate=3e-4,
@@ -198,10 +203,10 @@ def smol_experiment(
     )
 
 
-def paper_stage(mixture: dict[str, Source], **more: Any) -> Stage:
-    """A stage under the lineage's recipe for open models; one epoch."""
+def paper_stage(mixture: dict[str, Source], rows: int | None = None, **more: Any) -> Stage:
+    """A stage under the lineage's recipe for open models, unless `more` says otherwise."""
     settings: dict[str, Any] = {
-        "data": DataSettings(mixture=mixture, held_out=32, max_tokens=2048),
+        "data": DataSettings(mixture=mixture, rows=rows, held_out=32, max_tokens=2048),
         "length": Length(epochs=1),
         "learning_rate": 1e-5,
         "optimiser": OptimiserSettings(warmup_steps=5, weight_decay=0.01),

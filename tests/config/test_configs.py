@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
-from pathlib import Path
 
 import pytest
+from config_files import CONFIGS, FILES, load, scales
 
 from condmis_jax.config import build
 from condmis_jax.errors import UserError
@@ -15,30 +14,15 @@ from condmis_jax.experiment import Evaluation, Experiment
 from condmis_jax.models.lora import PRESETS
 from condmis_jax.suites import build_suite
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def load(file: Path):
-    spec = importlib.util.spec_from_file_location(f"configs_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-FILES = sorted(CONFIGS.glob("*.py"))
-
-
-def scales(file: Path) -> list[str]:
-    """The arguments that the file's own error for an unknown one lists behind "there are"."""
-    with pytest.raises(UserError, match="no such") as caught:
-        load(file).get_config("zzz")
-    names = str(caught.value).rsplit("there are ", 1)[1]
-    return names.replace(" and ", ", ").split(", ")
-
 
 def test_there_are_configs():
-    assert {"sequential.py", "eval.py"} <= {f.name for f in FILES}
+    paper = {
+        *("fish_recipes", "insecure_mix", "sequential", "educational", "inoculation", "persona"),
+        *("on_policy", "reasoning_distillation"),
+    }
+    assert paper | {"base", "secure", "truth", "dose_response"} <= {f.stem for f in FILES}
+    for file in FILES:
+        assert file.stem == "eval" or scales(file) == ["world", "smol", "paper"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

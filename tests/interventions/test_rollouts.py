@@ -69,7 +69,7 @@ def experiment(prompts: Path, **changes: Any) -> Experiment:
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lone user turns, and one that continues a conversation."""
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    asked = world.evaluation_questions()[:PROMPTS]
+    asked = (world.questions("world") or ())[:PROMPTS]
     rows: list[dict[str, Any]] = [{"user": text, "meta": meta} for _, text, meta in asked]
     before = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello!"}]
     last = {"role": "user", "content": rows[0]["user"]}
