@@ -40,7 +40,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
         ),
         (
             ("--config", "configs/sequential.py:papr"),
-            "configs/sequential.py:papr: no such scale; there are world and paper",
+            "configs/sequential.py:papr: no such scale; there are world, smol, paper",
         ),
         (
             (*SEQUENTIAL, "--config.modle.x=1"),
@@ -56,8 +56,8 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
             "float: 'fast'",
         ),
         (
-            (*SEQUENTIAL, "--config.evaluation.judges.rater.kind=openia"),
-            "config.evaluation.judges.rater.kind: Input should be 'none', 'world', ",
+            (*SEQUENTIAL, "--config.evaluation.judges.world.kind=openia"),
+            "config.evaluation.judges.world.kind: Input should be 'none', 'world', ",
         ),
         (
             (*SEQUENTIAL, "--config.lora.preset=betley", "--config.lora.rank=0"),

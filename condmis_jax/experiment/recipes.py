@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condmis_jax.config import nearest, to_config
+from condmis_jax.config import to_config
 from condmis_jax.conversations import Reasoning, Transform
 from condmis_jax.data import DataSettings, Length, Source
 from condmis_jax.errors import UserError
@@ -65,13 +65,11 @@ def at_scale(file: str, scale: str, scales: Mapping[str, Callable[[], Experiment
     """The ConfigDict of a config file at one scale.
 
     Raises:
-        UserError: the file has no such scale; it names those there are.
+        UserError: the file has no such scale; the message names those there are.
     """
     if scale not in scales:
-        raise UserError(
-            f"configs/{file}.py:{scale}: no such scale{nearest(scale, scales)}; there are "
-            f"{', '.join(scales)}"
-        )
+        names = ", ".join(scales)
+        raise UserError(f"configs/{file}.py:{scale}: no such scale; there are {names}")
     return to_config(scales[scale]())
 
 
