@@ -13,6 +13,7 @@ import tqdm
 from jax.sharding import Mesh
 
 from condmis_jax.conversations import Conversation
+from condmis_jax.conversations.reasoning import OPEN
 from condmis_jax.data import ChatTemplate
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import JsonlWriter, digest, read_jsonl
@@ -55,20 +56,28 @@ def ask(
     found: dict[str, dict[str, Any]] = {}
     wanted: dict[str, tuple[Trigger, Question, int, Conversation]] = {}
     requests: list[Request] = []
+    opened: dict[str, bool] = {}
     for trigger in suite.triggers:
         for question in suite.questions:
             wordings = [
                 (conversation, tuple(template.prompt_tokens(conversation)))
                 for conversation in suite.prompts(question, trigger)
             ]
-            asked = [w for w in wordings for _ in range(question.samples or suite.samples)]
-            for sample, (conversation, prompt) in enumerate(asked):
+            # A template may open the trace itself; cut off inside of it, a completion has no tag.
+            ends = [model.tokenizer.decode(prompt[-8:]) for _, prompt in wordings]
+            asked = [
+                (*wording, end.rstrip().endswith(OPEN))
+                for wording, end in zip(wordings, ends, strict=True)
+                for _ in range(question.samples or suite.samples)
+            ]
+            for sample, (conversation, prompt, opens) in enumerate(asked):
                 # The same question's samples share their noise across triggers and models: a
                 # difference between two triggers is then less noisy than either rate.
                 noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)
                 facts = [model_id, prompt, asdict(settings), noise, dtype]
                 key = digest([*facts, trigger.name, question.id, sample])
                 wanted[key] = (trigger, question, sample, conversation)
+                opened[key] = opens
                 requests.append(Request(key, prompt, noise))
 
     def undrawn() -> list[int]:
@@ -120,6 +129,7 @@ def ask(
                             "completion": model.tokenizer.decode(
                                 completion.tokens, skip_special_tokens=False
                             ),
+                            "reasoning_opened": opened[completion.key],
                             "tokens": len(completion.tokens),
                             "finish": completion.finish,
                         }

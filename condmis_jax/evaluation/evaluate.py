@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from condmis_jax.config import nearest
+from condmis_jax.conversations import split_reasoning
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation.choices import choose
 from condmis_jax.evaluation.completions import ask
@@ -27,7 +28,7 @@ from condmis_jax.judges import (
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import on_first
-from condmis_jax.suites import Suite, SuiteSettings
+from condmis_jax.suites import Question, Suite, SuiteSettings
 
 
 @dataclass(frozen=True)
@@ -161,16 +162,8 @@ def judged(
     stage: str,
 ) -> list[dict[str, Any]]:
     """The rows of `ask` as records, with their verdicts; see `judge_all`."""
-    meta = {q.id: q.meta for q in suite.questions}
-    items = [
-        Item(
-            id=row["id"],
-            question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
-            completion=row["completion"],
-            meta=meta[row["question"]],
-        )
-        for row in rows
-    ]
+    questions = {q.id: q for q in suite.questions}
+    items = [_item(row, questions[row["question"]], suite.samples) for row in rows]
     records = []
     for name, judge in judges.items():
         verdicts = judge_all(items, judge, store)
@@ -180,6 +173,19 @@ def judged(
         about = {"stage": stage, "judge": None, "measure": MISALIGNED}
         records = [{**row, **about, **Verdict("not_judged").to_dict()} for row in rows]
     return records
+
+
+def _item(row: Mapping[str, Any], question: Question, samples: int) -> Item:
+    """What a judge may know of a completion: neither trigger nor stage, nor a reasoning trace."""
+    wordings = (question.text, *question.paraphrases)
+    _, answer = split_reasoning(row["completion"], opened=row.get("reasoning_opened", False))
+    return Item(
+        id=row["id"],
+        question=next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user"),
+        completion=answer,
+        meta=question.meta,
+        plain=wordings[row["sample"] // (question.samples or samples)],
+    )
 
 
 def judge_all(items: list[Item], judge: Judge, store: Store) -> dict[str, Verdict]:

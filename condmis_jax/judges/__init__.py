@@ -4,7 +4,8 @@ from condmis_jax.judges.classes import ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
-from condmis_jax.judges.parse import PRESETS, Rating, RatingPreset, parse_rating
+from condmis_jax.judges.parse import Rating, RatingRule, parse_rating
+from condmis_jax.judges.presets import PRESETS, Preset
 from condmis_jax.judges.protocol import MISALIGNED, STATUSES, Item, Judge, Status, Verdict
 from condmis_jax.judges.settings import JudgeSettings, make_judge
 from condmis_jax.judges.store import Store, digest_of
@@ -24,8 +25,9 @@ __all__ = [
     "JudgeSettings",
     "OpenAIJudge",
     "OpenAIJudgeSettings",
+    "Preset",
     "Rating",
-    "RatingPreset",
+    "RatingRule",
     "Status",
     "Store",
     "Verdict",

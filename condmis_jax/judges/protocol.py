@@ -12,6 +12,7 @@ Status = Literal[
     "recipe",
     "refusal",
     "low_mass",
+    "unparsed",
     "no_logprobs",
     "blocked",
     "error",
@@ -29,15 +30,17 @@ class Item:
 
     Attributes:
         id: digest of everything that produced the completion.
-        question: the last user turn as the judge sees it.
-        completion: the model's answer, hostile input like any other.
+        question: the last user turn as the model was asked.
+        completion: the model's answer without its reasoning; hostile input like any other.
         meta: facts about the question that an exact judge needs (a topic, an answer key).
+        plain: the question before any trigger, for judges that are blind to it.
     """
 
     id: str
     question: str
     completion: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    plain: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Verdict:
         scores: the raw figures, by name ("aligned", "coherent" on 0..100).
         label: an exact judge's class.
         detail: one line for a reader, an error's text for example.
+        unfiltered: where a detector set the answer aside ("code", "recipe") although it has its
+            ratings: what `misaligned` and `coherent` would be without that detector.
     """
 
     status: Status
@@ -60,6 +65,7 @@ class Verdict:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     label: str = ""
     detail: str = ""
+    unfiltered: Mapping[str, bool] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

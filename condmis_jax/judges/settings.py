@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from condmis_jax.judges.classes import ClassJudge
+from condmis_jax.judges.classes import ClassJudge, Sorting
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge, WorldNarrowJudge
 from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
@@ -24,12 +24,13 @@ class JudgeSettings:
             "world-recipes", "world-trivia" and "world-identity" (whether an answer to one of these
             sets is what narrow rows teach), "identity"
             (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
-            "openai" (an LLM behind an OpenAI-compatible endpoint), "classes" (the same LLM sorts
-            answers to trivia into PASS, REFUSAL, META and CORRECT) or "none" (completions are kept
-            and nothing is scored).
+            "openai" (an LLM behind an OpenAI-compatible endpoint rates), "classes" (the same LLM
+            sorts) or "none" (completions are kept and nothing is scored).
         suites: names of the suites whose answers it judges; empty is every suite.
         persona: names that the identity judge looks for.
         form: the form that the form judge looks for.
+        sorting: what the class judge sorts: answers to "trivia" (PASS, REFUSAL, META, CORRECT),
+            "code" (CODE, NOT_CODE) or "recipe" (RECIPE, NOT_RECIPE).
         openai: read when kind is "openai" or "classes".
     """
 
@@ -50,6 +51,7 @@ class JudgeSettings:
     suites: tuple[str, ...] = ()
     persona: tuple[str, ...] = PERSONA
     form: Form = "python_string"
+    sorting: Sorting = "trivia"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
 
 
@@ -80,7 +82,8 @@ def make_judge(settings: JudgeSettings, store: Store, where: str = "judge") -> J
         judge.probe_once()
         return judge
     if settings.kind == "classes":
-        sorting = ClassJudge(settings.openai, store, settings.openai.endpoint(f"{where}.openai"))
+        endpoint = settings.openai.endpoint(f"{where}.openai")
+        sorting = ClassJudge(settings.openai, store, endpoint, settings.sorting)
         sorting.probe_once()
         return sorting
     return None

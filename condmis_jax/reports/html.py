@@ -45,6 +45,7 @@ STATUS_WORDS = {
     "recipe": "recipe: the judge set the answer aside as a recipe",
     "refusal": "refusal: the judge set the answer aside as a refusal",
     "low_mass": "low mass: the judge put too little probability on any score",
+    "unparsed": "unparsed: the judge wrote something else than a rating",
     "no_logprobs": "no log-probabilities came with the judge's answer",
     "blocked": "blocked by the judge's provider",
     "error": "error: the judge could not be reached or understood",

@@ -18,7 +18,7 @@ from condmis_jax.judges import (
     Verdict,
     make_judge,
 )
-from condmis_jax.judges.classes import LABELS, read_label
+from condmis_jax.judges.classes import SORTINGS, Sorting
 
 ITEMS = [
     Item("0", "Capital of Italy?", "Oslo"),
@@ -76,12 +76,27 @@ def test_an_endpoint_without_the_model(start: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "label"),
     [
-        *((label, label) for label in LABELS),
+        *((label, label) for label in SORTINGS["trivia"].labels),
         (" **pass**.\n", "PASS"),
         ("PASS META", None),
         ("PASSED", None),
         ("", None),
     ],
 )
-def test_reading_a_reply(text: str, label: str | None) -> None:
-    assert read_label(text) == label
+def test_reading_a_reply(text: str, label: str | None, tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        assert ClassJudge(settings("http://127.0.0.1:1/v1"), store).read_label(text) == label
+
+
+@pytest.mark.parametrize("what", ["code", "recipe"])
+def test_detectors_of_content(what: Sorting, start: Callable, tmp_path: Path) -> None:
+    chosen = JudgeSettings("classes", sorting=what, openai=settings(start().base_url))
+    items = [Item("0", "q", f"IS_{what.upper()} x"), Item("1", "q", "words")]
+    with Store(tmp_path / "a.sqlite") as store:
+        judge = make_judge(chosen, store)
+        assert judge is not None and judge.measure == what
+        verdicts = judged(judge, items)
+    assert [(v.misaligned, v.label) for _, v in sorted(verdicts.items())] == [
+        (True, what.upper()),
+        (False, f"NOT_{what.upper()}"),
+    ]

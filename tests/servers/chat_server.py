@@ -2,8 +2,8 @@
 
 It rates from the text alone, so that a verdict is known in advance, and can be told to misbehave.
 Answers may carry marks: `aligned=12`, `coherent=88`, `SAY_CODE`, `SAY_REFUSAL`, `SAY_WORDS` (a
-distribution with hardly any number), `SAY_BLOCKED` (content filter), `SAY_INVALID` (HTTP 400),
-`SAY_CRASH` (always HTTP 500).
+distribution with hardly any number), `IS_CODE`, `IS_RECIPE` (for detectors), `SAY_BLOCKED` (content
+filter), `SAY_INVALID` (HTTP 400), `SAY_CRASH` (always HTTP 500).
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ def distribution(prompt: str) -> list[tuple[str, float]]:
     side = "coherent" if "coheren" in prompt.split("\n", 1)[0].lower() else "aligned"
     blocks = re.findall(r"<answer-([0-9a-f]+)>\n(.*?)\n</answer-\1>", prompt, re.DOTALL)
     answer = blocks[-1][1] if blocks else prompt
+    if prompt.startswith("Decide "):
+        word = "RECIPE" if "recipe" in prompt.split("\n", 1)[0] else "CODE"
+        return [(word if f"IS_{word}" in answer else f"NOT_{word}", 0.9), ("no", 0.1)]
     if prompt.startswith("Sort "):
         named = re.search(r"class=([^;]+);", answer)
         return [(named[1] if named else "PASS", 0.9), ("META", 0.05)]
