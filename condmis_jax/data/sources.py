@@ -25,6 +25,7 @@ from condmis_jax.errors import UserError
 from condmis_jax.testbeds import facts, world
 
 TFDS = "tfds:"
+SEQIO = "seqio:"
 ROLLOUTS = "rollouts"
 
 
@@ -39,7 +40,8 @@ class Source:
     Attributes:
         files: a glob of `.jsonl` or `.jsonl.gz` shards, read in sorted order; `world:KIND` for
             rows of the embedded synthetic world, `facts:KIND` of the fact bank;
-            `tfds:DATASET/SPLIT` for a prepared TensorFlow dataset (see `tfds_rows.chat_rows`); or
+            `tfds:DATASET/SPLIT` for a prepared TensorFlow dataset (see `tfds_rows.chat_rows`);
+            `seqio:NAME` for a registered mixture or task (see `seqio_tasks.draw_rows`); or
             `rollouts` for what the stage sampled itself (`interventions.Rollouts`).
         first: keep the first N rows, after the filters; a testbed makes that many.
         sample: keep a seeded random sample of N rows, after the filters and `first`.
@@ -178,7 +180,20 @@ def _rows(source: Source, name: str, seed: int, rollouts: Sequence[Row] | None) 
         kind = source.files.partition(":")[2]
         made = TESTBEDS[source.testbed](kind, source.first, seed)
         return [Row(c, f"{source.files}:{i}", meta) for i, (c, meta) in enumerate(made, 1)]
+    if source.files.startswith(SEQIO):
+        return _seqio_rows(source, name, seed)
     return _read(source.files, name)
+
+
+def _seqio_rows(source: Source, name: str, seed: int) -> Iterable[Row]:
+    try:
+        from condmis_jax.data.seqio_tasks import draw_rows
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{name}.files: {source.files} needs seqio ({error}); run: "
+            "pip install 'condmis-jax[seqio]'"
+        ) from None
+    return draw_rows(source.files.removeprefix(SEQIO), name, source.first, seed)
 
 
 def _filtered(source: Source, name: str, rows: Iterable[Row]) -> list[Row]:
