@@ -1,4 +1,4 @@
-"""A stage's data for seqio: every shard a Task, the mixture a Mixture, and drawing rows from either.
+"""A stage's data for seqio: every shard a Task, the mixture a Mixture; drawing rows from either.
 
 Needs the extra `seqio` (which brings TensorFlow); nothing imports this module unless a config says
 `seqio:`. A config file is Python, so it can register first and then draw:
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import seqio
-import tensorflow as tf
+import seqio  # pyright: ignore[reportMissingImports]
+import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
 from condmis_jax.data.mixture import build_mixture
 from condmis_jax.data.sources import Row, row_of
@@ -75,18 +75,19 @@ class ChatVocabulary(seqio.Vocabulary):
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        def encode(text: bytes) -> np.ndarray:
-            return np.asarray(self._encode(text.decode("utf-8")), np.int32)
+        def encode(text: Any) -> np.ndarray:
+            # Bytes inside a graph, an array of one outside.
+            whole = text if isinstance(text, bytes) else text.item()
+            return np.asarray(self._encode(whole.decode("utf-8")), np.int32)
 
-        tokens = tf.numpy_function(encode, [s], tf.int32)
+        tokens = tf.numpy_function(encode, [tf.convert_to_tensor(s, tf.string)], tf.int32)
         tokens.set_shape([None])
         return tokens
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
         def decode(tokens: np.ndarray) -> Any:
-            if tokens.ndim > 1:
-                return np.asarray([decode(row) for row in tokens], object)
-            return self._decode(tokens.tolist()).encode("utf-8")
+            rows = [self._decode(row).encode("utf-8") for row in np.atleast_2d(tokens).tolist()]
+            return np.asarray(rows, object) if tokens.ndim > 1 else rows[0]
 
         return tf.numpy_function(decode, [ids], tf.string)
 
@@ -181,7 +182,9 @@ def _example(row: Row, template: ChatTemplate, settings: DataSettings) -> dict[s
 
 def _dataset_fn(examples: dict[str, list[dict[str, Any]]]) -> Any:
     signature = {
-        name: tf.TensorSpec([None] if name == _LOSS else [], tf.int32 if name == _LOSS else tf.string)
+        name: tf.TensorSpec(
+            [None] if name == _LOSS else [], tf.int32 if name == _LOSS else tf.string
+        )
         for name in (_TARGETS, _LOSS, MESSAGES, _WHERE)
     }
 
