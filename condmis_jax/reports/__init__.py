@@ -5,8 +5,9 @@ keep them as `results.json` (the schema is `results.schema.json`), `write_report
 `write_exports` figures and tables beside it.
 """
 
+from condmis_jax.reports.compare import compare, write_comparison
 from condmis_jax.reports.counting import RELATIONS
-from condmis_jax.reports.exports import write_exports
+from condmis_jax.reports.exports import read_completions, write_exports
 from condmis_jax.reports.html import render_report, write_report
 from condmis_jax.reports.results import (
     SCHEMA_VERSION,
@@ -20,11 +21,14 @@ from condmis_jax.reports.terminal import summary_lines
 __all__ = [
     "RELATIONS",
     "SCHEMA_VERSION",
+    "compare",
     "load_results",
+    "read_completions",
     "render_report",
     "results_schema",
     "summarise",
     "summary_lines",
+    "write_comparison",
     "write_exports",
     "write_report",
     "write_results",

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from condmis_jax.errors import UserError, first_line
+from condmis_jax.judges.protocol import MISALIGNED
 from condmis_jax.reports.files import write_atomically
 
 _COLUMNS = {
@@ -89,13 +91,32 @@ def to_parquet(records: Iterable[Mapping[str, Any]]) -> bytes:
     rows = list(records)
     arrays = {}
     for name, kind in _COLUMNS.items():
-        values = (row.get(name) for row in rows)
+        default = MISALIGNED if name == "measure" else None
+        values = (row.get(name, default) for row in rows)
         if kind == "string":
             values = (_text(value) for value in values)
         arrays[name] = pa.array(list(values), pa.type_for_alias(kind))
     buffer = io.BytesIO()
     pq.write_table(pa.table(arrays), buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def read_completions(path: str | Path) -> list[dict[str, Any]]:
+    """The records that `write_exports` left in `completions.parquet`.
+
+    Raises:
+        UserError: the file is not there or no such table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row |= {key: json.loads(row[key] or "null") for key in ("prompt", "scores")}
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as completions: {first_line(error)}") from None
+    return rows
 
 
 def _text(value: Any) -> str | None:

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import jinja2
-from markupsafe import Markup
+from typing import Any
 
 from condmis_jax.errors import UserError
 from condmis_jax.judges.protocol import STATUSES
-from condmis_jax.reports.embedding import embed, first_samples, safe_json
 from condmis_jax.reports.files import write_atomically
+from condmis_jax.reports.page import MOST_COMPLETIONS, drawn, render
 from condmis_jax.reports.schema import first_problem
 from condmis_jax.reports.sections import HEAT_LEVELS, pairs, section
-from condmis_jax.reports.svg import inline_svg
-from condmis_jax.reports.text import (
-    MEASURE_MEANINGS,
-    RELATION_WORDS,
-    limits,
-    measures,
-    p_value,
-    percent,
-    points,
-    visible,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MOST_COMPLETIONS = 40_000
-"""Completions that one page carries; beyond that browsers take seconds to open it."""
-MOST_CHARACTERS = 30_000_000
-"""Characters of completions that one page carries, for the same reason."""
+from condmis_jax.reports.text import MEASURE_MEANINGS, RELATION_WORDS, measures, visible
 
 STATUS_WORDS = {
     "scored": "scored",
@@ -93,64 +69,35 @@ def render_report(
     # matplotlib takes a quarter of a second to import, which whoever only counts need not wait for.
     from condmis_jax.reports.dose import dose_figure, doses
     from condmis_jax.reports.figures import headline_figure, loss_figure
-    from condmis_jax.reports.style import THEME, to_svg
 
     if problem := first_problem(results):
         raise UserError(f"report: results: {problem}")
-    everything = list(records)
-    kept = first_samples(everything, most, MOST_CHARACTERS)
-    style, script = _asset("report.css"), _asset("report.js")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
     found = [visible(measure) for measure in measures(results)]
-
-    def drawn(figure: Figure | None, name: str, label: str) -> Markup | None:
-        return figure and Markup(inline_svg(to_svg(figure), label, f"{name}-", THEME))
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters.update(percent=percent, points=points, limits=limits, p_value=p_value)
-    return environment.from_string(_asset("report.html.jinja")).render(
-        run=results["run"],
-        facts=_facts(results["run"]),
-        command=_command(results["run"]),
-        stages=results["stages"],
-        columns=_training_columns(results["stages"]),
-        sections=[section(results, pair) for pair in pairs(results)],
-        relation_words=RELATION_WORDS,
-        measures=found,
-        meanings=MEASURE_MEANINGS,
-        status_words={s: STATUS_WORDS.get(s, s) for s in STATUSES},
-        levels=range(HEAT_LEVELS + 1),
-        several_seeds=any(rate["seeds"] for rate in results["rates"]),
-        across=sorted({rate["across_seeds"] for rate in results["rates"]}),
-        total=len(everything),
-        shown=len(kept),
-        policy=policy,
-        style=Markup(style),
-        script=Markup(script),
-        headline=drawn(
+    label = f"Rate of {' or '.join(found)} answers among coherent ones by"
+    context = {
+        "run": results["run"],
+        "facts": _facts(results["run"]),
+        "command": _command(results["run"]),
+        "stages": results["stages"],
+        "columns": _training_columns(results["stages"]),
+        "sections": [section(results, pair) for pair in pairs(results)],
+        "relation_words": RELATION_WORDS,
+        "measures": found,
+        "meanings": MEASURE_MEANINGS,
+        "status_words": {s: STATUS_WORDS.get(s, s) for s in STATUSES},
+        "levels": range(HEAT_LEVELS + 1),
+        "several_seeds": any(rate["seeds"] for rate in results["rates"]),
+        "across": sorted({rate["across_seeds"] for rate in results["rates"]}),
+        "headline": drawn(
             headline_figure(results, caption=False),
             "headline",
-            f"Rate of {' or '.join(found)} answers among coherent ones by stage and trigger; "
-            "the table of rates holds the same numbers",
+            f"{label} stage and trigger; the table of rates holds the same numbers",
         ),
-        dose=drawn(
-            dose_figure(results),
-            "dose",
-            f"Rate of {' or '.join(found)} answers among coherent ones by dose and trigger",
-        ),
-        doses=doses(results["stages"]),
-        loss=drawn(loss_figure(results), "loss", "Training loss by step and stage"),
-        data=Markup(safe_json(embed(kept))),
-    )
+        "dose": drawn(dose_figure(results), "dose", f"{label} dose and trigger"),
+        "doses": doses(results["stages"]),
+        "loss": drawn(loss_figure(results), "loss", "Training loss by step and stage"),
+    }
+    return render("report.html.jinja", list(records), most, context)
 
 
 def _training_columns(stages: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
@@ -185,17 +132,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _finalize(value: Any) -> Any:
-    """Spells out invisible characters in whatever the template prints, our own markup excepted."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _asset(name: str) -> str:
-    return resources.files("condmis_jax.reports").joinpath(name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

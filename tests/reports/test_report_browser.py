@@ -216,6 +216,24 @@ def test_keyboard(page: Any, calm: Path) -> None:
     assert page.get_log("browser") == []
 
 
+def test_filters_by_keyboard_alone(page: Any, calm: Path) -> None:
+    page.get(calm.as_uri())
+    press(page, "/", "TAB")
+    assert focused(page) == "filter-stage"
+    press(page, "0", "2")  # a select goes to the option that begins so
+    wait_for(page, "#count", "160 of 480 answers")
+    press(page, "TAB")
+    assert focused(page) == "filter-trigger"
+    press(page, "j")
+    wait_for(page, "#count", "32 of 480 answers")
+    press(page, "/", "w", "i", "s", "h", "ENTER")
+    wait_for(page, "#count", "4 of 480 answers")
+    assert focused(page) == 0
+    press(page, "ENTER")
+    assert "wish" in text(page, "tr.opened .turn")
+    assert page.get_log("browser") == []
+
+
 def test_ten_thousand_answers(page: Any, shared: Path) -> None:
     records = fake_records(84)
     write_report(shared / "many.html", fake_results(records), records)

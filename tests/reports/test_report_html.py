@@ -14,7 +14,8 @@ import pytest
 from made_up_run import HOSTILE, fake_records, fake_results, fake_run, fake_stages, judged
 
 from condmis_jax.errors import UserError
-from condmis_jax.reports import html, render_report, summarise, write_report
+from condmis_jax.reports import page as frame
+from condmis_jax.reports import render_report, summarise, write_report
 
 
 class Page(HTMLParser):
@@ -214,7 +215,7 @@ def test_the_first_samples_are_kept_and_the_rest_is_announced(
     assert len(rows) == 240
     assert {row[7] for row in rows} == {"0", "1"}
     assert "240 of 480" in page.text("section")
-    monkeypatch.setattr(html, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(frame, "MOST_CHARACTERS", 10)
     page = Page(render_report(results, records))
     assert "120 of 480" in page.text("section")  # one of each cell, whatever its length
 
