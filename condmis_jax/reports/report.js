@@ -219,7 +219,7 @@
     acts[event.key]();
   });
   document.addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName ?? "");
+    const typing = /^(INPUT|TEXTAREA)$/.test(event.target.tagName ?? "");
     if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     $("search").focus();

@@ -230,7 +230,7 @@ def test_filters_by_keyboard_alone(page: Any, calm: Path) -> None:
     wait_for(page, "#count", "4 of 480 answers")
     assert focused(page) == 0
     press(page, "ENTER")
-    assert "wish" in text(page, "tr.opened .turn")
+    assert "wish" in text(page, "tr.opened .detail")
     assert page.get_log("browser") == []
 
 
