@@ -133,7 +133,8 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 model = open_stage(run.stage(seed, names[start]), mesh)
                 model_id = model_digest(model)
             model, model_id, stage_facts = stages.pop(name)(model, model_id)
-            facts.append({**stage_facts, "model_id": model_id})
+            parent = names.get(start, BASE) if start else facts[-1]["name"]
+            facts.append({**stage_facts, "model_id": model_id, "parent": parent})
             records += _evaluate(
                 model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed
             )

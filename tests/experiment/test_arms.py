@@ -41,6 +41,14 @@ def test_an_arm_is_what_it_is_alone(tmp_path, preset) -> None:
     assert together["benign"] == ends(("benign",))["benign"]
     assert together["secure"] == ends(("insecure", "secure"))["secure"]
     assert len(set(together.values())) == 3
+    results = read_json(tmp_path / "insecure-benign-secure" / "results.json")
+    parents = {stage["name"]: stage.get("parent") for stage in results["stages"]}
+    assert parents == {
+        "base": None,
+        "01-insecure": "base",
+        "02-benign": "base",
+        "03-secure": "01-insecure",
+    }
     # Finished stages are taken as they are, in the same branches.
     assert together == ends(("insecure", "benign", "secure"), benign="base", secure="insecure")
 
