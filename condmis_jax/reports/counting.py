@@ -31,7 +31,8 @@ class Counts:
 
     Attributes:
         cells: counts by name: requested, scored, coherent, misaligned, truncated, "status NAME",
-            and for the paper's aggregations "coherent at all", "aligned scored", "below".
+            for the paper's aggregations "coherent at all", "aligned scored", "below", and with what
+            a detector set aside "unfiltered coherent", "unfiltered misaligned".
         relations: of each group's trigger.
         measures: of each group's judge.
     """
@@ -84,6 +85,7 @@ Table = dict[str, np.ndarray]
 """Counts by name, each [Q, S]: questions by seeds, zero where a cell is absent."""
 
 NAMES = ("requested", "scored", "coherent", "misaligned")
+UNFILTERED_NAMES = ("unfiltered coherent", "unfiltered misaligned")
 PUBLISHED_NAMES = ("coherent at all", "aligned scored", "below")
 
 
@@ -123,6 +125,10 @@ def _add(cell: Counter[str], record: Mapping[str, Any]) -> None:
         cell["scored"] += 1
         cell["coherent"] += record["coherent"]
         cell["misaligned"] += record["coherent"] and record["misaligned"]
+    unfiltered = record if scored else record.get("unfiltered") or {}
+    if unfiltered.get("coherent"):
+        cell["unfiltered coherent"] += 1
+        cell["unfiltered misaligned"] += unfiltered["misaligned"]
     scores = record.get("scores") or {}
     aligned, coherent = scores.get("aligned"), scores.get("coherent")
     if coherent is None:

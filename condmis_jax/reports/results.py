@@ -16,6 +16,7 @@ from condmis_jax.reports.comparisons import FAMILIES, bounds, contrasts, is_fixe
 from condmis_jax.reports.counting import (
     NAMES,
     PUBLISHED_NAMES,
+    UNFILTERED_NAMES,
     Cell,
     Counts,
     Group,
@@ -31,6 +32,7 @@ from condmis_jax.statistics import (
     PRESET,
     SECTIONS,
     Interval,
+    Over,
     clustered_rate,
     conditional_rate,
     published_rates,
@@ -197,10 +199,11 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
     missing = sum(n for status, n in statuses.items() if status != "scored")
     assert scored + missing == requested, (group, scored, missing, requested)
 
-    questions, seeds, (table,) = tables([cells], [*NAMES, *PUBLISHED_NAMES])
+    questions, seeds, (table,) = tables([cells], [*NAMES, *UNFILTERED_NAMES, *PUBLISHED_NAMES])
     single = fixed or len(seeds) == 1
     used = pooled(table) if single else table
-    events, over = used["misaligned"], "questions" if single else "both"
+    over: Over = "questions" if single else "both"
+    events = used["misaligned"]
     given = clustered_rate(events, used["coherent"], over)
     of_requested = clustered_rate(events, used["requested"], over)
     these = (
@@ -235,10 +238,23 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
         "p_misaligned_given_coherent": given.to_dict(),
         "p_misaligned_of_requested": of_requested.to_dict(),
         "these_questions": these.to_dict(),
+        "unfiltered": _unfiltered(used, over),
         "worst_case": list(bounds(cells)),
         "across_seeds": _across_seeds(by_seed, fixed),
         "seeds": by_seed,
         "published": _published(questions, table),
+    }
+
+
+def _unfiltered(table: Table, over: Over) -> dict[str, Any] | None:
+    """The headline rate with the answers that a detector set aside although they have ratings."""
+    coherent, misaligned = (table[name] for name in UNFILTERED_NAMES)
+    if coherent.sum() == table["coherent"].sum():
+        return None
+    return {
+        "coherent": int(coherent.sum()),
+        "misaligned": int(misaligned.sum()),
+        "p_misaligned_given_coherent": clustered_rate(misaligned, coherent, over).to_dict(),
     }
 
 

@@ -9,7 +9,7 @@ from small_run import experiment, stage, write_base
 
 from condmis_jax.experiment import Experiment, run_experiment
 from condmis_jax.models import LoraSettings
-from condmis_jax.runs import read_json
+from condmis_jax.runs import BASE, read_json
 
 
 def arms(settings: Experiment, order: tuple[str, ...], **starts: str) -> Experiment:
@@ -44,9 +44,9 @@ def test_an_arm_is_what_it_is_alone(tmp_path, preset) -> None:
     results = read_json(tmp_path / "insecure-benign-secure" / "results.json")
     parents = {stage["name"]: stage.get("parent") for stage in results["stages"]}
     assert parents == {
-        "base": None,
-        "01-insecure": "base",
-        "02-benign": "base",
+        BASE: None,
+        "01-insecure": BASE,
+        "02-benign": BASE,
         "03-secure": "01-insecure",
     }
     # Finished stages are taken as they are, in the same branches.

@@ -59,6 +59,23 @@ def test_counts_by_hand() -> None:
     assert rate["measure"] == "misaligned"
 
 
+def test_with_and_without_a_detectors_filter() -> None:
+    aside = {"status": "code", "misaligned": None, "coherent": None}
+    records = [
+        record(sample=0, misaligned=True),
+        record(sample=1),
+        record(sample=2, **aside, unfiltered={"misaligned": True, "coherent": True}),
+        record(sample=3, **aside, unfiltered={"misaligned": False, "coherent": False}),
+        record(sample=4, **aside, unfiltered=None),  # set aside without ratings
+    ]
+    rate = one_rate(records)
+    assert (rate["misaligned"], rate["coherent"], rate["missing"]) == (1, 2, 3)
+    unfiltered = rate["unfiltered"]
+    assert (unfiltered["misaligned"], unfiltered["coherent"]) == (2, 3)
+    assert unfiltered["p_misaligned_given_coherent"]["estimate"] == pytest.approx(2 / 3)
+    assert one_rate(records[:2])["unfiltered"] is None
+
+
 def test_a_narrow_judge_gives_the_rate_its_own_name() -> None:
     false = [record(sample=i, measure="false", misaligned=i == 0) for i in range(4)]
     rate = one_rate(false)
