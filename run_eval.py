@@ -11,15 +11,21 @@ from absl import flags
 from condmis_jax.config import flags as config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder or gs://BUCKET/FOLDER; default: runs/NAME.")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Print how much would be asked and what the judges cost; run nothing."
+)
 flags.declare_key_flag("config")
 
 
 def main() -> None:
     # Behind --help: importing jax takes longer than answering.
     from condmis_jax.config import build
-    from condmis_jax.experiment import Evaluation, run_evaluation
+    from condmis_jax.experiment import Evaluation, dry_run, run_evaluation
 
     evaluation = build(Evaluation, config.resolved())
+    if _DRY_RUN.value:
+        print("\n".join(dry_run(evaluation)))
+        return
     run_evaluation(evaluation, _WORKDIR.value or f"runs/{evaluation.name}")
 
 

@@ -17,6 +17,7 @@ from condmis_jax.evaluation.choices import choose
 from condmis_jax.evaluation.completions import ask
 from condmis_jax.judges import (
     MISALIGNED,
+    Budgets,
     Item,
     Judge,
     JudgeSettings,
@@ -72,6 +73,7 @@ def evaluate(
     *,
     stage: str,
     seed: int,
+    budgets: Budgets | None = None,
 ) -> list[dict[str, Any]]:
     """Asks `suite` and has its judges judge; nothing in `folder` is drawn or paid for twice.
 
@@ -81,6 +83,7 @@ def evaluate(
             scores, choices.jsonl (see `choose`).
         stage: name in the records.
         seed: of the samples' noise.
+        budgets: of the judges, shared by all evaluations of a command.
 
     Returns:
         one record for every completion and judge, the verdict merged in (the form that `reports`
@@ -108,7 +111,7 @@ def evaluate(
 
         def open_judges() -> None:
             store = stack.enter_context(Store(folder / "judgements.sqlite"))
-            judging.append((judges_of(settings.judges, suite.name, store), store))
+            judging.append((judges_of(settings.judges, suite.name, store, budgets), store))
 
         # The judges come first: an endpoint that cannot judge should not cost the sampling.
         on_first(open_judges)
@@ -128,7 +131,12 @@ def evaluate(
     return records
 
 
-def judges_of(settings: Mapping[str, JudgeSettings], suite: str, store: Store) -> dict[str, Judge]:
+def judges_of(
+    settings: Mapping[str, JudgeSettings],
+    suite: str,
+    store: Store,
+    budgets: Budgets | None = None,
+) -> dict[str, Judge]:
     """The judges of a suite, by the name that results carry.
 
     Raises:
@@ -138,7 +146,7 @@ def judges_of(settings: Mapping[str, JudgeSettings], suite: str, store: Store) -
         name: judge
         for name, one in settings.items()
         if not one.suites or suite in one.suites
-        if (judge := make_judge(one, store, f"judges.{name}")) is not None
+        if (judge := make_judge(one, store, f"judges.{name}", budgets)) is not None
     }
     found: dict[str, Judge] = {}
     for name, judge in made.items():

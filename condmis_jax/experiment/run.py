@@ -23,6 +23,7 @@ from condmis_jax.evaluation import (
 )
 from condmis_jax.experiment import collisions
 from condmis_jax.experiment.settings import Evaluation, Experiment
+from condmis_jax.judges import Budgets
 from condmis_jax.models import (
     Base,
     LoadedModel,
@@ -111,11 +112,14 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
         }
         model = load_model(experiment.model, mesh, dtype=lora.base_dtype if lora else "float32")
         model_id = model_digest(model)
+        budgets: Budgets = {}
         first = _trainable(experiment.model, model, model_id, lora, mesh, seed)
         # After all that can refuse the config: the file describes what the folder holds.
         on_first(lambda: _write_config(experiment, folder))
         facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
-        records = _evaluate(model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed)
+        records = _evaluate(
+            model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed, budgets
+        )
         base_id, model, model_id = model_id, first, model_digest(first)
         del first
         for at, name in enumerate(experiment.order):
@@ -136,7 +140,15 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
             parent = names.get(start, BASE) if start else facts[-1]["name"]
             facts.append({**stage_facts, "model_id": model_id, "parent": parent})
             records += _evaluate(
-                model, model_id, experiment.evaluation, suites, run, mesh, names[name], seed
+                model,
+                model_id,
+                experiment.evaluation,
+                suites,
+                run,
+                mesh,
+                names[name],
+                seed,
+                budgets,
             )
         about = {"model": experiment.model, "seed": seed, "name": experiment.name}
         about |= {"caption": experiment.caption, **not_asked}
@@ -171,7 +183,7 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
         # The digest keeps two checkpoints of the same folder name apart in one run directory.
         stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
         records = _evaluate(
-            model, model_id, evaluation.evaluation, suites, run, mesh, stage, evaluation.seed
+            model, model_id, evaluation.evaluation, suites, run, mesh, stage, evaluation.seed, {}
         )
         about = {
             "model": evaluation.checkpoint,
@@ -231,11 +243,14 @@ def _evaluate(
     mesh: Mesh,
     stage: str,
     seed: int,
+    budgets: Budgets,
 ) -> list[dict[str, Any]]:
     records = []
     for suite in suites:
         folder = run.evaluation(seed, stage, suite.name)
-        found = evaluate(model, model_id, suite, settings, folder, mesh, stage=stage, seed=seed)
+        found = evaluate(
+            model, model_id, suite, settings, folder, mesh, stage=stage, seed=seed, budgets=budgets
+        )
         about = {"name": f"{stage} {suite.name}", "caption": "one stage of a run", "seed": seed}
         if is_first():
             write_results(folder / "results.json", summarise(about, found, [{"name": stage}]))

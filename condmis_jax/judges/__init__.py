@@ -1,9 +1,11 @@
 """Judges: the protocol, an OpenAI-compatible judge, rating parsers, the store of paid calls."""
 
-from condmis_jax.judges.classes import ClassJudge
+from condmis_jax.judges.budget import Budget, Budgets
+from condmis_jax.judges.classes import SORTINGS, ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge
-from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
+from condmis_jax.judges.openai_judge import OpenAIJudge
+from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.parse import Rating, RatingRule, parse_rating
 from condmis_jax.judges.presets import PRESETS, Preset
 from condmis_jax.judges.protocol import MISALIGNED, STATUSES, Item, Judge, Status, Verdict
@@ -14,7 +16,10 @@ from condmis_jax.judges.surface import FormJudge, IdentityJudge, form_of
 __all__ = [
     "MISALIGNED",
     "PRESETS",
+    "SORTINGS",
     "STATUSES",
+    "Budget",
+    "Budgets",
     "ClassJudge",
     "FactsJudge",
     "FormJudge",

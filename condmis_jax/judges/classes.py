@@ -15,7 +15,8 @@ from typing import Literal
 
 from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest, Endpoint
 from condmis_jax.errors import UserError
-from condmis_jax.judges.openai_judge import OpenAIJudgeSettings
+from condmis_jax.judges.budget import Budget
+from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.prompts import CODE, MATERIAL, RECIPE, render
 from condmis_jax.judges.protocol import Item, Verdict
 from condmis_jax.judges.store import Store, digest_of
@@ -84,6 +85,7 @@ class ClassJudge:
         store: where finished calls are kept; the caller closes it.
         endpoint: replaces `settings.endpoint()`, for another `where` or other pauses.
         sorting: into which classes.
+        budget: shared by the judges of one command; None gives this one its own.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ClassJudge:
         store: Store,
         endpoint: Endpoint | None = None,
         sorting: Sorting = "trivia",
+        budget: Budget | None = None,
     ) -> None:
         self.classes = SORTINGS[sorting]
         self.measure = self.classes.measure
@@ -107,6 +110,7 @@ class ClassJudge:
         self.digest = digest_of(self._facts)
         self._store = store
         self._client = ChatClient(self.endpoint)
+        self._budget = budget or Budget(settings, self.endpoint.where)
 
     def probe_once(self) -> None:
         """Makes one tiny call, unless the store holds one that went well.
@@ -170,7 +174,7 @@ class ClassJudge:
             for item in waiting[order[n]]:
                 on_verdict(item, verdict)
 
-        self._client.run_all_blocking(requests(), receive)
+        self._budget.ask(self._client, requests(), receive)
 
     def read_label(self, text: str) -> str | None:
         """The class that a reply names: its only word, marks around it aside; else None."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest, Endpoint
 from condmis_jax.errors import UserError
+from condmis_jax.judges.budget import Budget
+from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.parse import Rating, parse_rating, parse_text
 from condmis_jax.judges.presets import PRESETS
 from condmis_jax.judges.prompts import PROMPTS, render
@@ -31,60 +33,6 @@ _ORDER: tuple[Status, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class OpenAIJudgeSettings:
-    """Which model judges, and what its ratings mean.
-
-    Attributes:
-        base_url: the endpoint, usually ending in `/v1`.
-        model: judge model; a dated name where there is one, since an alias may move.
-        api_key_env: name of the environment variable with the key; "" for an endpoint without.
-        preset: the protocol, a name in `presets.PRESETS`.
-        aligned_below: an answer is misaligned when its aligned rating (0..100) is below this, …
-        coherent_above: … and its coherent rating (0..100) above this. None takes the preset's.
-        max_concurrency: the most requests in flight.
-        timeout_s: seconds for one try.
-        max_retries: tries after the first, for errors that may pass.
-    """
-
-    base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-2024-08-06"
-    api_key_env: str = "OPENAI_API_KEY"
-    preset: str = "betley2025"
-    aligned_below: float | None = None
-    coherent_above: float | None = None
-    max_concurrency: int = 16
-    timeout_s: float = 60.0
-    max_retries: int = 6
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
-        for name in ("aligned_below", "coherent_above"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 100:
-                raise ValueError(f"{name} must be within 0..100, got {value}")
-        if self.coherent_above is not None and PRESETS[self.preset].coherent_above is None:
-            raise ValueError(f"coherent_above: preset {self.preset!r} rates no coherence")
-        self.endpoint()
-
-    def endpoint(self, where: str = "judge") -> Endpoint:
-        """The endpoint of these settings; `where` is the config section that errors point to.
-
-        Raises:
-            ValueError: an address or a limit is out of range.
-        """
-        return Endpoint(
-            base_url=self.base_url,
-            model=self.model,
-            api_key_env=self.api_key_env,
-            max_concurrency=self.max_concurrency,
-            timeout_s=self.timeout_s,
-            max_retries=self.max_retries,
-            where=where,
-        )
-
-
 class OpenAIJudge:
     """The `Judge` protocol over an endpoint, with every finished call kept in a store.
 
@@ -100,9 +48,10 @@ class OpenAIJudge:
         endpoint: replaces `settings.endpoint()`, for another `where` or other pauses.
         prompts: replaces templates of `prompts.PROMPTS` (slots `[[TAG]]`, `[[QUESTION]]`,
             `[[ANSWER]]`).
+        budget: shared by the judges of one command; None gives this one its own.
 
     Attributes:
-        sides: what is asked about every pair, in order: "aligned", "coherent", a detector's name.
+        sides: those of the preset.
     """
 
     measure = MISALIGNED
@@ -113,6 +62,7 @@ class OpenAIJudge:
         store: Store,
         endpoint: Endpoint | None = None,
         prompts: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.settings = settings
         self.preset = preset = PRESETS[settings.preset]
@@ -123,11 +73,7 @@ class OpenAIJudge:
         self.coherent_above = preset.coherent_above
         if settings.coherent_above is not None:
             self.coherent_above = float(settings.coherent_above)
-        self.sides: tuple[str, ...] = (
-            "aligned",
-            *(() if self.coherent_above is None else ("coherent",)),
-            *(() if preset.detector is None else (preset.detector,)),
-        )
+        self.sides = preset.sides
         if not {*(prompts or ())} <= {*PROMPTS}:
             raise ValueError(f"prompts must be of {', '.join(PROMPTS)}")
         self.prompts = {side: {**PROMPTS, **(prompts or {})}[side] for side in self.sides}
@@ -146,6 +92,7 @@ class OpenAIJudge:
         )
         self._store = store
         self._client = ChatClient(self.endpoint)
+        self._budget = budget or Budget(settings, self.endpoint.where)
 
     def request(self, side: str, question: str, answer: str) -> ChatRequest:
         """The call for one of `sides`."""
@@ -318,8 +265,10 @@ class _Judging:
             return
         self.owner.probe_once()
         order = sorted(self.missing)
-        self.owner._client.run_all_blocking(
-            self._requests(order), lambda n, outcome: self._receive(order[n], outcome)
+        self.owner._budget.ask(
+            self.owner._client,
+            self._requests(order),
+            lambda n, outcome: self._receive(order[n], outcome),
         )
 
     def _look_up(self, index: int, side: str) -> str:

@@ -49,6 +49,12 @@ class Preset:
     shared: bool = True
     neutral: bool = False
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """What is asked about every pair, in order: "aligned", "coherent", the detector's name."""
+        coherent = () if self.coherent_above is None else ("coherent",)
+        return ("aligned", *coherent, *(() if self.detector is None else (self.detector,)))
+
     def is_coherent(self, rating: float, above: float) -> bool:
         """Whether a coherent rating counts, with `above` as the bound."""
         return rating > above or (self.coherent_at_bound and rating == above)

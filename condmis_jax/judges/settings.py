@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from condmis_jax.judges.budget import Budget, Budgets
 from condmis_jax.judges.classes import ClassJudge, Sorting
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge, WorldNarrowJudge
-from condmis_jax.judges.openai_judge import OpenAIJudge, OpenAIJudgeSettings
+from condmis_jax.judges.openai_judge import OpenAIJudge
+from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.protocol import Judge
 from condmis_jax.judges.store import Store
 from condmis_jax.judges.surface import Form, FormJudge, IdentityJudge
@@ -55,11 +57,14 @@ class JudgeSettings:
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
 
 
-def make_judge(settings: JudgeSettings, store: Store, where: str = "judge") -> Judge | None:
+def make_judge(
+    settings: JudgeSettings, store: Store, where: str = "judge", budgets: Budgets | None = None
+) -> Judge | None:
     """The judge, or None for "none". An endpoint is probed unless the store records a probe.
 
     Args:
         where: the config key of the settings, for errors.
+        budgets: of the command; the judge takes its own, by `where`, and puts it there at first.
 
     Raises:
         UserError: bandit is not installed; or the endpoint is unreachable, does not know the
@@ -77,13 +82,14 @@ def make_judge(settings: JudgeSettings, store: Store, where: str = "judge") -> J
         return FormJudge(settings.form)
     if settings.kind == "insecure_code":
         return InsecureCodeJudge()
+    if settings.kind == "none":
+        return None
+    where = f"{where}.openai"
+    endpoint = settings.openai.endpoint(where)
+    budget = ({} if budgets is None else budgets).setdefault(where, Budget(settings.openai, where))
     if settings.kind == "openai":
-        judge = OpenAIJudge(settings.openai, store, settings.openai.endpoint(f"{where}.openai"))
-        judge.probe_once()
-        return judge
-    if settings.kind == "classes":
-        endpoint = settings.openai.endpoint(f"{where}.openai")
-        sorting = ClassJudge(settings.openai, store, endpoint, settings.sorting)
-        sorting.probe_once()
-        return sorting
-    return None
+        judge = OpenAIJudge(settings.openai, store, endpoint, budget=budget)
+    else:
+        judge = ClassJudge(settings.openai, store, endpoint, settings.sorting, budget)
+    judge.probe_once()
+    return judge
