@@ -16,8 +16,9 @@ class Budget:
 
     Before a call the most that it can cost is set aside (a token for every byte of the prompt, and
     all tokens that it may generate), afterwards what the endpoint says that it used. So `max_usd`
-    is not exceeded, at the stated prices, by an endpoint that counts its tokens truthfully. Tries
-    that fail are counted as no call of their own. Calls found in the store cost nothing.
+    is not exceeded, at the stated prices, by an endpoint that counts its tokens truthfully; the run
+    stops short of it by no more than calls in flight could cost. Tries that fail are counted as no
+    call of their own, nor is the trial call. Calls found in the store cost nothing.
 
     Args:
         settings: limits and prices.

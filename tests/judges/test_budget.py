@@ -6,7 +6,15 @@ import pytest
 from serving import MODEL
 
 from condmis_jax.errors import UserError
-from condmis_jax.judges import Budgets, Item, JudgeSettings, OpenAIJudgeSettings, Store, make_judge
+from condmis_jax.judges import (
+    Budgets,
+    Item,
+    JudgeSettings,
+    OpenAIJudge,
+    OpenAIJudgeSettings,
+    Store,
+    make_judge,
+)
 
 ITEMS = [Item(str(i), "question", f"answer {i} aligned=10 coherent=90") for i in range(20)]
 PRICES = {"usd_per_million_input": 1000.0, "usd_per_million_output": 2000.0}
@@ -41,22 +49,16 @@ def test_so_many_calls_and_no_more(kind, calls, start, tmp_path):
             judged(make_judge(chosen, store, "judges.rater", budgets))
         assert len(server.finished()) == 16
         # The next command goes on where this one stopped.
-        for _ in range(calls // 15):
-            with pytest.raises(UserError) if calls > 30 else _nothing():
+        while calls - len(store.keys("call")) > 15:
+            with pytest.raises(UserError, match="stopped after 15 calls"):
                 judged(make_judge(chosen, store))
-            calls -= 15
         assert len(judged(make_judge(chosen, store))) == len(ITEMS)
-
-
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
+        assert len(server.finished()) == 1 + calls
 
 
 def test_so_much_money_and_no_more(start, tmp_path):
     server = start()
-    chosen = settings(server.base_url, max_usd=4.0, **PRICES)
+    chosen = settings(server.base_url, max_usd=6.0, **PRICES)
     budgets: Budgets = {}
     with Store(tmp_path / "a.sqlite") as store:
         judge = make_judge(chosen, store, "judges.rater", budgets)
@@ -70,7 +72,7 @@ def test_so_much_money_and_no_more(start, tmp_path):
             if u is not None
         )
         assert budget.usd == pytest.approx(cost)
-        assert 1.0 < cost <= 4.0
+        assert 0 < cost <= 6.0
         assert budget.requests == len(used) == len(server.finished()) - 1 < 40
 
 
@@ -98,9 +100,6 @@ def test_limits_are_validated(change, said):
 
 def test_limits_and_prices_change_no_verdict(tmp_path):
     with Store(tmp_path / "a.sqlite") as store:
-        from condmis_jax.judges import OpenAIJudge
-
         limited = OpenAIJudgeSettings(max_requests=1, max_usd=1.0, **PRICES)
-        assert (
-            OpenAIJudge(limited, store).digest == OpenAIJudge(OpenAIJudgeSettings(), store).digest
-        )
+        digests = {OpenAIJudge(s, store).digest for s in (limited, OpenAIJudgeSettings())}
+        assert len(digests) == 1
