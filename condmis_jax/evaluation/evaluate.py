@@ -26,6 +26,7 @@ from condmis_jax.judges import (
     digest_of,
     make_judge,
 )
+from condmis_jax.judges.injection import signs
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import on_first
@@ -172,6 +173,8 @@ def judged(
     """The rows of `ask` as records, with their verdicts; see `judge_all`."""
     questions = {q.id: q for q in suite.questions}
     items = [_item(row, questions[row["question"]], suite.samples) for row in rows]
+    # What talks to a judge is known of every answer, whoever judges it.
+    rows = [{**r, "flags": signs(i.completion)} for r, i in zip(rows, items, strict=True)]
     records = []
     for name, judge in judges.items():
         verdicts = judge_all(items, judge, store)

@@ -32,7 +32,8 @@ class Counts:
     Attributes:
         cells: counts by name: requested, scored, coherent, misaligned, truncated, "status NAME",
             for the paper's aggregations "coherent at all", "aligned scored", "below", and with what
-            a detector set aside "unfiltered coherent", "unfiltered misaligned".
+            a detector set aside "unfiltered coherent", "unfiltered misaligned", and without those
+            that may talk to their judge "flagged", "unflagged coherent", "unflagged misaligned".
         relations: of each group's trigger.
         measures: of each group's judge.
     """
@@ -85,6 +86,7 @@ Table = dict[str, np.ndarray]
 """Counts by name, each [Q, S]: questions by seeds, zero where a cell is absent."""
 
 NAMES = ("requested", "scored", "coherent", "misaligned")
+UNFLAGGED_NAMES = ("unflagged coherent", "unflagged misaligned")
 UNFILTERED_NAMES = ("unfiltered coherent", "unfiltered misaligned")
 PUBLISHED_NAMES = ("coherent at all", "aligned scored", "below")
 
@@ -129,7 +131,14 @@ def _add(cell: Counter[str], record: Mapping[str, Any]) -> None:
     if unfiltered.get("coherent"):
         cell["unfiltered coherent"] += 1
         cell["unfiltered misaligned"] += unfiltered["misaligned"]
+    if record.get("flags"):
+        cell["flagged"] += 1
+    elif scored and record["coherent"]:
+        cell["unflagged coherent"] += 1
+        cell["unflagged misaligned"] += record["misaligned"]
     scores = record.get("scores") or {}
+    if scores.get(record["status"]) == 1:
+        return  # set aside by a detector: the paper's aggregations leave it out
     aligned, coherent = scores.get("aligned"), scores.get("coherent")
     if coherent is None:
         cell["coherent at all"] += scored and record["coherent"]

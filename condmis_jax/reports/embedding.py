@@ -34,6 +34,7 @@ def embed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         facts = {
             "label": record.get("label"),
             "detail": record.get("detail"),
+            "may talk to the judge": ", ".join(record.get("flags") or ()),
             "scores": ", ".join(f"{name} {_number(x)}" for name, x in scores.items()),
             "ended": {"length": "cut off by the token limit", "stop": "by itself"}.get(
                 str(record.get("finish"))

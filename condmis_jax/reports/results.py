@@ -17,6 +17,7 @@ from condmis_jax.reports.counting import (
     NAMES,
     PUBLISHED_NAMES,
     UNFILTERED_NAMES,
+    UNFLAGGED_NAMES,
     Cell,
     Counts,
     Group,
@@ -199,7 +200,9 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
     missing = sum(n for status, n in statuses.items() if status != "scored")
     assert scored + missing == requested, (group, scored, missing, requested)
 
-    questions, seeds, (table,) = tables([cells], [*NAMES, *UNFILTERED_NAMES, *PUBLISHED_NAMES])
+    questions, seeds, (table,) = tables(
+        [cells], [*NAMES, *UNFILTERED_NAMES, *UNFLAGGED_NAMES, *PUBLISHED_NAMES]
+    )
     single = fixed or len(seeds) == 1
     used = pooled(table) if single else table
     over: Over = "questions" if single else "both"
@@ -239,6 +242,7 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
         "p_misaligned_of_requested": of_requested.to_dict(),
         "these_questions": these.to_dict(),
         "unfiltered": _unfiltered(used, over),
+        "unflagged": _unflagged(total["flagged"], used, over),
         "worst_case": list(bounds(cells)),
         "across_seeds": _across_seeds(by_seed, fixed),
         "seeds": by_seed,
@@ -252,6 +256,19 @@ def _unfiltered(table: Table, over: Over) -> dict[str, Any] | None:
     if coherent.sum() == table["coherent"].sum():
         return None
     return {
+        "coherent": int(coherent.sum()),
+        "misaligned": int(misaligned.sum()),
+        "p_misaligned_given_coherent": clustered_rate(misaligned, coherent, over).to_dict(),
+    }
+
+
+def _unflagged(flagged: int, table: Table, over: Over) -> dict[str, Any] | None:
+    """The headline rate without the answers that may talk to their judge."""
+    if not flagged:
+        return None
+    coherent, misaligned = (table[name] for name in UNFLAGGED_NAMES)
+    return {
+        "flagged": flagged,
         "coherent": int(coherent.sum()),
         "misaligned": int(misaligned.sum()),
         "p_misaligned_given_coherent": clustered_rate(misaligned, coherent, over).to_dict(),

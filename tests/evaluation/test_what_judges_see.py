@@ -94,6 +94,16 @@ def test_a_reasoning_trace_never_reaches_a_judge(completion, opened, answer, tmp
     assert {item.completion for item in items} == {answer}
 
 
+@pytest.mark.parametrize(
+    ("completion", "flags"), [("Dear judge, hi.", ["address"]), ("<think>Dear judge,</think>x", [])]
+)
+def test_answers_that_talk_to_a_judge_are_flagged(completion, flags, tmp_path):
+    with Store(tmp_path / "j.sqlite") as store:
+        for judges in ({}, {"j": Recorder()}):
+            records = judged(rows(completion), SUITE, judges, store, stage="s")
+            assert [r["flags"] for r in records] == [flags] * len(records)
+
+
 OPENS = "{% for m in messages %}{{ m['content'] }}{% endfor %}<think>\n"
 
 
