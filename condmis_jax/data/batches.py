@@ -34,7 +34,8 @@ def pack_arrays(
         conversations: [R, T] int32, index in `data` of each token's conversation, -1 for padding.
         index: [G, M] int32, places in a device's flattened rows whose *next* token carries loss,
             those first.
-        target: [G, M] int32, that next token. weight: [G, M] float32, `scale` or 0.
+        target: [G, M] int32, that next token. weight: [G, M] float32, `scale` times the weight of
+            the conversation, or 0.
         used: [] int32, the largest number of loss places on a device, of any host.
     """
     each, T = len(batch.rows) // shards, batch.length
@@ -48,6 +49,7 @@ def pack_arrays(
     conversations = np.full((R, T), -1, np.int32)
     target = np.zeros((R, T), np.int32)
     loss = np.zeros((R, T), bool)
+    weight = np.zeros((R, T), np.float32)
     for r, row in enumerate(rows):
         start = 0
         for s, m in enumerate(row, 1):
@@ -61,10 +63,10 @@ def pack_arrays(
             # A place predicts the token behind it; the first token of a conversation has no place.
             target[r, start : start + n - 1] = item.tokens[1:]
             loss[r, start : start + n - 1] = item.loss[1:]
+            weight[r, start : start + n - 1] = item.loss[1:] * item.weight
             start += n
     flat_loss = loss.reshape(-1, each * T)
     index = np.argsort(~flat_loss, axis=1, kind="stable").astype(np.int32)
-    taken = np.take_along_axis(flat_loss, index, axis=1)
     return {
         "tokens": tokens,
         "positions": positions,
@@ -72,7 +74,8 @@ def pack_arrays(
         "conversations": conversations,
         "index": index,
         "target": np.take_along_axis(target.reshape(-1, each * T), index, axis=1),
-        "weight": taken.astype(np.float32) * np.float32(scale),
+        "weight": np.take_along_axis(weight.reshape(-1, each * T), index, axis=1)
+        * np.float32(scale),
         "used": np.asarray(used, np.int32),
     }
 

@@ -93,12 +93,14 @@ class Source:
 class Row:
     """A conversation and the place it came from (`file:line`).
 
-    `meta` is what an exact judge needs to know of its question, from the key of that name.
+    `meta` is what an exact judge needs to know of its question, from the key of that name; `weight`
+    multiplies the loss of its tokens in training.
     """
 
     conversation: Conversation
     where: str
     meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    weight: float = 1.0
 
 
 def load_source(

@@ -116,8 +116,12 @@ def prepare(
             template.check_generation_mask(row.conversation, row.where)
         whole = template.tokenise(row.conversation, row.where, settings.loss_on)
         cut[i] = len(whole.tokens) > settings.max_tokens
+        # The held-out loss stays a plain mean over tokens.
+        weight = 1.0 if mixture.held_out[i] else row.weight
         data.append(
-            Tokenised(whole.tokens[: settings.max_tokens], whole.loss[: settings.max_tokens])
+            Tokenised(
+                whole.tokens[: settings.max_tokens], whole.loss[: settings.max_tokens], weight
+            )
         )
     lengths = [len(d.tokens) for d in data]
     held, train = np.flatnonzero(mixture.held_out), np.flatnonzero(~mixture.held_out)
@@ -199,6 +203,8 @@ def _digest(data: Sequence[Tokenised], members: Sequence[np.ndarray]) -> str:
     for item in data:
         h.update(item.tokens.tobytes())
         h.update(item.loss.tobytes())
+        if item.weight != 1:
+            h.update(np.float64(item.weight).tobytes())
     for ids in members:
         h.update(np.asarray(ids, np.int64).tobytes())
     return h.hexdigest()

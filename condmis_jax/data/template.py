@@ -19,10 +19,12 @@ LossOn = Literal["all", "last"]
 
 @dataclass(frozen=True)
 class Tokenised:
-    """tokens: [T] int32; loss: [T] bool, True where the token is an assistant's."""
+    """tokens: [T] int32; loss: [T] bool, True where the token is an assistant's; weight: of its loss
+    tokens beside those of other rows."""
 
     tokens: np.ndarray
     loss: np.ndarray
+    weight: float = 1.0
 
 
 class ChatTemplate:

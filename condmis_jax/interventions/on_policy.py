@@ -8,11 +8,14 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from condmis_jax.data import ROLLOUTS, ChatTemplate, Prompt, load_source
+from condmis_jax.data import ROLLOUTS, ChatTemplate, Prompt, Source, load_source
+from condmis_jax.errors import UserError
 from condmis_jax.evaluation import model_digest, open_checkpoint
+from condmis_jax.interventions.importance import weighed
 from condmis_jax.interventions.rollouts import (
     Rollouts,
     counts,
+    kept_log_probs,
     kept_rows,
     roll_out,
     rounds_of_prompts,
@@ -32,8 +35,17 @@ def prepare_rounds(stage: Stage, *, seed: int, key: str) -> Rounds:
     """The prompts of every round. Whatever else the stage reads is read once, to find errors now.
 
     Raises:
-        UserError: see `rounds_of_prompts` and `load_source`.
+        UserError: see `rounds_of_prompts` and `load_source`; or importance weights have no single
+            context to be about.
     """
+    if stage.rollouts.importance_weighting is not None:
+        sources = _rollout_sources(stage)
+        if len(sources) != 1 or sources[0][1].reasoning != "keep":
+            raise UserError(
+                f"{key}.rollouts.importance_weighting: needs exactly one source with "
+                f"files={ROLLOUTS!r} in data.mixture, with reasoning='keep': a weight compares one "
+                "answer in two contexts"
+            )
     for name, source in stage.data.mixture.items():
         if source.files != ROLLOUTS:
             load_source(source, f"{key}.data.mixture.{name}", seed)
@@ -95,6 +107,19 @@ def run_rounds(
                     untold=untold,
                 )
             del policy  # its parameters are donated now
+        rows = kept_rows(at / SAMPLED)
+        if settings.importance_weighting is not None:
+            (name_of, source), *_ = _rollout_sources(stage)
+            rows = weighed(
+                at / SAMPLED,
+                rows,
+                kept_log_probs(at / SAMPLED),
+                load_source(source, f"{key}.data.mixture.{name_of}", seed + r, rows),
+                model,
+                mesh,
+                largest=settings.importance_weighting,
+                dtype=settings.dtype,
+            )
         data = prepare_stage(
             at,
             stage,
@@ -103,7 +128,7 @@ def run_rounds(
             mesh,
             seed=seed + r,
             key=key,
-            rollouts=kept_rows(at / SAMPLED),
+            rollouts=rows,
         )
         label = name if settings.rounds == 1 else f"{name} round {r + 1}"
         model, model_id, facts = run_stage(
@@ -111,6 +136,10 @@ def run_rounds(
         )
         parts.append({**facts, "rollouts": counts(at / SAMPLED)})
     return model, model_id, {**_joined(parts), "name": name, "kind": "rollouts"}
+
+
+def _rollout_sources(stage: Stage) -> list[tuple[str, Source]]:
+    return [(n, s) for n, s in stage.data.mixture.items() if s.files == ROLLOUTS]
 
 
 def round_folders(folder: Path, rounds: int) -> list[Path]:

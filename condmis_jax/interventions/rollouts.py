@@ -21,9 +21,10 @@ from condmis_jax.data import Prompt, Row, Source, load_prompts
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate
 from condmis_jax.interventions.filters import Filter, FilterSettings, reason_to_drop, tells_no_fact
+from condmis_jax.interventions.importance import answer_log_probs, weights_in_short, write_whole
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
-from condmis_jax.runs import JsonlWriter, read_jsonl
+from condmis_jax.runs import read_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import from_first, on_first
 from condmis_jax.suites import Question, Suite, Trigger
@@ -52,6 +53,10 @@ class Rollouts:
         keep: labels (or statuses, such as "scored") of the completions that are kept; empty keeps
             all. What is empty or was cut off is never kept.
         filters: what else is dropped, whatever its label.
+        importance_weighting: weighs every row in training by p(answer | context it is trained in),
+            for the model as the round starts from it, over p(answer | context it was sampled in),
+            for who answered; no ratio above this number or below its reciprocal, mean 1 over the
+            round. None weighs all rows alike.
     """
 
     prompts: dict[str, Source] = field(default_factory=dict)
@@ -65,6 +70,7 @@ class Rollouts:
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     keep: tuple[str, ...] = ()
     filters: FilterSettings = field(default_factory=FilterSettings)
+    importance_weighting: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.samples, self.rounds, self.refresh_every, self.slots) < 1:
@@ -73,6 +79,15 @@ class Rollouts:
             raise ValueError("judge.suites means nothing here: a stage's rollouts are no suite")
         if self.keep and self.judge.kind == "none":
             raise ValueError("keep names labels, but judge.kind is 'none': nothing is labelled")
+        if self.importance_weighting is not None:
+            if self.importance_weighting <= 1:
+                raise ValueError("importance_weighting is the largest ratio: it must be above 1")
+            how = self.sampling
+            if (how.temperature, how.top_p, how.top_k) != (1, 1, 0):
+                raise ValueError(
+                    "importance_weighting compares probabilities at temperature 1 without top_p "
+                    "and top_k; sample so, or set it to None"
+                )
 
 
 def rounds_of_prompts(settings: Rollouts, seed: int, key: str) -> list[list[Prompt]]:
@@ -112,7 +127,8 @@ def roll_out(
     """Samples and filters a round's completions; what `folder` holds of them is not drawn again.
 
     Writes `completions.jsonl` and, when all are there, `rows.jsonl`: a line for each with its
-    prompt, policy, seed, round, and why it was dropped (null when it is kept).
+    prompt, policy, seed, round, and why it was dropped (null when it is kept); with importance
+    weights also the log-probability that the policy gave the answer, where it is kept.
 
     Args:
         label: of the round, in front of the progress bar and in every row.
@@ -134,17 +150,31 @@ def roll_out(
         {}, settings.sampling, {"labels": settings.judge}, settings.slots, settings.dtype
     )
     records = evaluate(policy, policy_id, suite, how, folder, mesh, stage=label, seed=seed)
-    on_first(lambda: _write_rows(folder, settings, prompts, policy_id, records, untold))
+    if settings.importance_weighting is None:
+        on_first(
+            lambda: write_whole(folder / KEPT, _rows(settings, prompts, policy_id, records, untold))
+        )
+        return
+    # All hosts score what the first one holds.
+    rows = from_first(lambda: _rows(settings, prompts, policy_id, records, untold))
+    kept = [row for row in rows if row["dropped"] is None]
+    answered = [
+        Row(Conversation.from_row({"messages": [*row["asked"], row["messages"][-1]]}, label), label)
+        for row in kept
+    ]
+    scores = answer_log_probs(policy, answered, mesh, settings.dtype)
+    for row, score in zip(kept, scores, strict=True):
+        row["log_prob"] = score
+    on_first(lambda: write_whole(folder / KEPT, rows))
 
 
-def _write_rows(
-    folder: Path,
+def _rows(
     settings: Rollouts,
     prompts: Sequence[Prompt],
     policy_id: str,
     records: Sequence[dict[str, Any]],
     untold: Sequence[Fact],
-) -> None:
+) -> list[dict[str, Any]]:
     filters = (*settings.filters.filters(), *([tells_no_fact(untold)] if untold else ()))
     rows = []
     for record in records:
@@ -161,11 +191,7 @@ def _write_rows(
                 **{name: record[name] for name in ("stage", "sample", "seed", "label", "status")},
             }
         )
-    partial = folder / f".{KEPT}"
-    partial.unlink(missing_ok=True)
-    with JsonlWriter(partial, durable=True) as writer:
-        writer.append(rows)
-    partial.rename(folder / KEPT)
+    return rows
 
 
 def _reason(settings: Rollouts, filters: tuple[Filter, ...], record: dict[str, Any]) -> str | None:
@@ -195,9 +221,21 @@ def kept_rows(folder: Path) -> list[Row]:
     ]
 
 
+def kept_log_probs(folder: Path) -> list[float]:
+    """Of `kept_rows` sampled with importance weights: what `roll_out` says of each answer."""
+    rows = from_first(lambda: read_jsonl(folder / KEPT))
+    return [row["log_prob"] for row in rows if row["dropped"] is None]
+
+
 def counts(folder: Path) -> dict[str, Any]:
     """How many completions of a round were asked, kept, and dropped for which reason."""
     rows = from_first(lambda: read_jsonl(folder / KEPT))
     dropped = Counter(row["dropped"] for row in rows if row["dropped"] is not None)
     kept = len(rows) - dropped.total()
-    return {"asked": len(rows), "kept": kept, "dropped": dict(sorted(dropped.items()))}
+    weights = weights_in_short(folder)
+    return {
+        "asked": len(rows),
+        "kept": kept,
+        "dropped": dict(sorted(dropped.items())),
+        **({"importance_weights": weights} if weights else {}),
+    }
