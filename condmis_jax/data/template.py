@@ -19,8 +19,13 @@ LossOn = Literal["all", "last"]
 
 @dataclass(frozen=True)
 class Tokenised:
-    """tokens: [T] int32; loss: [T] bool, True where the token is an assistant's; weight: of its loss
-    tokens beside those of other rows."""
+    """A row as tokens.
+
+    Attributes:
+        tokens: [T] int32.
+        loss: [T] bool, True where the token is an assistant's.
+        weight: multiplies the loss of these tokens in training.
+    """
 
     tokens: np.ndarray
     loss: np.ndarray

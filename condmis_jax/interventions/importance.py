@@ -91,10 +91,9 @@ def weighed(
         sampled = [before[row.where] for row in trained]
         now = answer_log_probs(model, trained, mesh, dtype)
         weights = importance_weights(now, sampled, largest)
-        columns = zip(trained, sampled, now, weights.tolist(), strict=True)
         lines = [
             {"line": _line(row), "sampled": a, "trained": b, "weight": w}
-            for row, a, b, w in columns
+            for row, a, b, w in zip(trained, sampled, now, weights.tolist(), strict=True)
         ]
         on_first(lambda: write_whole(path, lines))
     weight = {line["line"]: line["weight"] for line in from_first(lambda: read_jsonl(path))}
@@ -114,7 +113,12 @@ def weights_in_short(folder: Path) -> dict[str, Any]:
     if not len(w):
         return {}
     effective = float(w.sum() ** 2 / (w @ w))
-    return {"rows": len(w), "from": w.min(), "to": w.max(), "effective_rows": effective}
+    return {
+        "rows": len(w),
+        "from": float(w.min()),
+        "to": float(w.max()),
+        "effective_rows": effective,
+    }
 
 
 def write_whole(path: Path, rows: Sequence[dict[str, Any]]) -> None:
