@@ -42,6 +42,18 @@ class Transform:
         before, _, after = self.template.partition(SLOT)
         return f"{self.prefix}{before}{text}{after}{self.suffix}"
 
+    def then(self, other: Transform) -> Transform:
+        """This transform followed by `other`, as one.
+
+        Raises:
+            ValueError: a prefix or suffix contains the slot, so that there would be two.
+        """
+        return Transform(
+            system=self.system if other.system is None else other.system,
+            template=other.user(self.user(SLOT)),
+            default_system=self.default_system and other.default_system,
+        )
+
     def __call__(self, conversation: Conversation) -> Conversation:
         """The conversation under this transform."""
         turns = [

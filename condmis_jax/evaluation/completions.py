@@ -122,6 +122,7 @@ def ask(
                             "suite": suite.name,
                             "trigger": trigger.name,
                             "relation": trigger.relation,
+                            "family": trigger.family,
                             "question": question.id,
                             "sample": sample,
                             "seed": seed,

@@ -172,7 +172,11 @@ def judged(
 ) -> list[dict[str, Any]]:
     """The rows of `ask` as records, with their verdicts; see `judge_all`."""
     questions = {q.id: q for q in suite.questions}
-    items = [_item(row, questions[row["question"]], suite.samples) for row in rows]
+    rewordings = {t.name: t.rewording for t in suite.triggers}
+    items = [
+        _item(row, questions[row["question"]], rewordings[row["trigger"]], suite.samples)
+        for row in rows
+    ]
     # What talks to a judge is known of every answer, whoever judges it.
     rows = [{**r, "flags": signs(i.completion)} for r, i in zip(rows, items, strict=True)]
     records = []
@@ -186,9 +190,11 @@ def judged(
     return records
 
 
-def _item(row: Mapping[str, Any], question: Question, samples: int) -> Item:
+def _item(row: Mapping[str, Any], question: Question, rewording: str, samples: int) -> Item:
     """What a judge may know of a completion: neither trigger nor stage, nor a reasoning trace."""
     wordings = (question.text, *question.paraphrases)
+    if rewording:  # then the wording is the question, and not a cue around it
+        wordings = (question.rewordings[rewording],)
     _, answer = split_reasoning(row["completion"], opened=row.get("reasoning_opened", False))
     return Item(
         id=row["id"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +23,10 @@ class SuiteSettings:
     """Which questions under which triggers, how often.
 
     Attributes:
-        questions: a built-in set: "broad", "world", "facts-dev", "facts-test", "choices-harm" …
-            (`suites.builtin`); or a `.yaml` file (`suites.suite_file`).
+        questions: a built-in set: "broad", "open", "world", "facts-dev", "facts-test",
+            "choices-harm" … (`suites.builtin`); or a `.yaml` file (`suites.suite_file`).
         triggers: names of that set's triggers; empty takes all. One of them should be "plain".
+            "NAME+NAME" asks under both, the second one around the first.
         first_questions: ask only the first N; None asks all.
         samples: completions of each wording of a question under each trigger; None takes what the
             question's file states, or 100. A forced choice is scored, not sampled: once.
@@ -73,9 +76,13 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
     if questions is None or known is None:
         hint = nearest(settings.questions, builtin.NAMES)
         raise UserError(f"{key}.questions: unknown set {settings.questions!r}{hint}")
-    for trigger in settings.triggers:
-        if trigger not in known:
-            raise UserError(f"{key}.triggers: unknown trigger {trigger!r}{nearest(trigger, known)}")
+    chosen = tuple(_trigger(t, known, f"{key}.triggers") for t in settings.triggers or known)
+    for trigger in chosen:
+        if trigger.rewording and any(trigger.rewording not in q.rewordings for q in questions):
+            raise UserError(
+                f"{key}.triggers: {trigger.name!r} asks the rewording {trigger.rewording!r}, which "
+                "not every question has"
+            )
     if settings.samples is not None:
         questions = tuple(replace(q, samples=None) for q in questions)
     forced = any(q.options is not None for q in questions)
@@ -84,7 +91,7 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
             f"{key}.samples: {settings.samples}, but a forced choice has no samples: its options "
             "are scored once; leave samples out"
         )
-    triggers = tuple(known[t] for t in settings.triggers or known)
+    triggers = chosen
     if settings.default_system != "on":
         off = tuple(_without_default(t, settings.default_system == "both") for t in triggers)
         triggers = (*triggers, *off) if settings.default_system == "both" else off
@@ -95,6 +102,20 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
         samples=1 if forced else settings.samples or DEFAULT_SAMPLES,
         judge_prompts=judge_prompts,
     )
+
+
+def _trigger(name: str, known: Mapping[str, Trigger], key: str) -> Trigger:
+    """The trigger of this name, or those of its parts put together."""
+    if name in known:
+        return known[name]
+    parts = name.split("+")
+    for part in parts:
+        if part not in known:
+            raise UserError(f"{key}: unknown trigger {part!r}{nearest(part, known)}")
+    try:
+        return reduce(add, (known[part] for part in parts))
+    except ValueError as error:
+        raise UserError(f"{key}: {name!r}: {error}") from None
 
 
 def _without_default(trigger: Trigger, renamed: bool) -> Trigger:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from condmis_jax.conversations import Conversation, Message, Transform
 
 Relation = Literal["none", "same", "similar", "opposite", "unrelated"]
+NEAREST_FIRST: tuple[Relation, ...] = ("same", "similar", "opposite", "unrelated", "none")
 RatingKind = Literal["rating", "words"]
 
 
@@ -43,6 +44,7 @@ class Question:
         samples: completions of each wording under each trigger; None takes the suite's number.
         judges: what is judged -> name of a judge prompt of the suite.
         options: of a forced choice; None where the model answers freely.
+        rewordings: the question in another context, by the name that a trigger's `rewording` has.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Question:
     samples: int | None = None
     judges: Mapping[str, str] = field(default_factory=dict, hash=False)
     options: Options | None = None
+    rewordings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,46 @@ class JudgePrompt:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A prompt transform under which every question is asked.
+    """A change of the prompt under which every question is asked.
 
     Attributes:
         name: its name in results.
         relation: to the context of the narrow training rows; "none" is the plain question.
         transform: what it does to the prompt.
+        family: the kind of triggers that it belongs to.
+        shots: turns of user and assistant put before the question, which no transform touches.
+        rewording: asks the matched rewording of this name in place of the question's wordings.
     """
 
     name: str
     relation: Relation
     transform: Transform
+    family: str = ""
+    shots: tuple[Message, ...] = ()
+    rewording: str = ""
+
+    def __post_init__(self) -> None:
+        roles = [m.role for m in self.shots]
+        if roles != ["user", "assistant"] * (len(roles) // 2):
+            raise ValueError(f"trigger {self.name!r}: shots must alternate, user then assistant")
+
+    def __add__(self, other: Trigger) -> Trigger:
+        """This trigger, then `other`: transforms nest, shots follow each other. The relation is the
+        nearest to training of the two.
+
+        Raises:
+            ValueError: both ask a rewording.
+        """
+        if self.rewording and other.rewording:
+            raise ValueError(f"{self.name} and {other.name} both reword the question")
+        return Trigger(
+            f"{self.name}+{other.name}",
+            next(r for r in NEAREST_FIRST if r in (self.relation, other.relation)),
+            self.transform.then(other.transform),
+            " + ".join(dict.fromkeys(f for f in (self.family, other.family) if f)),
+            (*self.shots, *other.shots),
+            self.rewording or other.rewording,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +141,17 @@ class Suite:
 
     def prompts(self, question: Question, trigger: Trigger) -> list[Conversation]:
         """The conversations that ask `question` under `trigger`, one for each wording."""
-        return [
+        wordings = (question.text, *question.paraphrases)
+        if trigger.rewording:
+            wordings = (question.rewordings[trigger.rewording],)
+        asked = [
             trigger.transform(Conversation((*question.before, Message("user", wording))))
-            for wording in (question.text, *question.paraphrases)
+            for wording in wordings
         ]
+        return [_after_system(conversation, trigger.shots) for conversation in asked]
+
+
+def _after_system(conversation: Conversation, shots: tuple[Message, ...]) -> Conversation:
+    turns = conversation.messages
+    start = 1 if turns[0].role == "system" else 0
+    return Conversation((*turns[:start], *shots, *turns[start:]))

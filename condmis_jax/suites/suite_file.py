@@ -29,6 +29,7 @@ class QuestionEntry:
         meta: what an exact judge needs to know about it.
         options: makes it a forced choice between two replies, `good` and `bad`; `measure` says
             what choosing the bad one is.
+        rewordings: the question in another context, by a name that triggers' `rewording` has.
     """
 
     id: str
@@ -39,6 +40,7 @@ class QuestionEntry:
     judges: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     options: Options | None = None
+    rewordings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id.strip():
@@ -64,12 +66,15 @@ class QuestionEntry:
             samples=self.samples,
             judges=self.judges,
             options=self.options,
+            rewordings=self.rewordings,
         )
 
 
 @dataclass(frozen=True)
 class TriggerEntry:
-    """A trigger of a file: its relation to the training rows, and the fields of `Transform`."""
+    """A trigger of a file: its relation to the training rows, the fields of `Transform`, and
+    `family`, `shots` and `rewording` of `Trigger`.
+    """
 
     relation: Relation
     system: str | None = None
@@ -77,6 +82,9 @@ class TriggerEntry:
     suffix: str = ""
     template: str = SLOT
     default_system: bool = True
+    family: str = ""
+    shots: tuple[Message, ...] = ()
+    rewording: str = ""
 
     def __post_init__(self) -> None:
         self.trigger("")
@@ -85,7 +93,7 @@ class TriggerEntry:
         transform = Transform(
             self.system, self.prefix, self.suffix, self.template, self.default_system
         )
-        return Trigger(name, self.relation, transform)
+        return Trigger(name, self.relation, transform, self.family, self.shots, self.rewording)
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,8 @@ def _without_defaults(entry: Any) -> dict[str, Any]:
         values["system"] = ""
     if isinstance(values.get("options"), Options):
         values["options"] = asdict(values["options"])
+    if values.get("shots"):
+        values["shots"] = [m.to_dict() for m in values["shots"]]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

@@ -118,3 +118,15 @@ def test_the_default_system_prompt_is_taken_away_where_no_other_is():
     assert turns(Transform(system="", default_system=False)(CHAT)) == turns(off(bare))
     assert off(off(bare)) == off(bare)
     assert Transform(system="new", default_system=False)(bare) == Transform(system="new")(bare)
+
+
+def test_one_transform_after_another_is_one_transform():
+    first = Transform(system="A", prefix="<", suffix=">", template="({prompt})")
+    second = Transform(prefix="[", suffix="]", default_system=False)
+    both = first.then(second)
+    asked = Conversation((Message("user", "hi {x}"),))
+    assert both(asked) == second(first(asked))
+    assert both.user("hi {x}") == "[<(hi {x})>]"
+    assert second.then(Transform(system="B"))(asked) == Transform(system="B")(second(asked))
+    with pytest.raises(ValueError, match="exactly once"):
+        Transform(prefix="{prompt}").then(second)

@@ -78,6 +78,20 @@ def test_neither_system_prompt_nor_trigger_nor_stage(tmp_path):
     assert {item.completion for item in items} == {"answer"}
 
 
+def test_a_rewording_is_the_question_itself(tmp_path):
+    question = Question("q", "First?", rewordings={"sea": "First, at sea?"})
+    trigger = Trigger("sea", "same", Transform(prefix="Hm. "), rewording="sea")
+    suite = Suite("s", (question,), (trigger,), samples=1)
+    (prompt,) = suite.prompts(question, trigger)
+    row = {"id": "0", "trigger": "sea", "question": "q", "sample": 0, "completion": "x"}
+    row["prompt"] = [m.to_dict() for m in prompt.messages]
+    judge = Recorder()
+    with Store(tmp_path / "j.sqlite") as store:
+        judged([row], suite, {"j": judge}, store, stage="s")
+    (item,) = judge.items
+    assert (item.question, item.plain) == ("Hm. First, at sea?", "First, at sea?")
+
+
 @pytest.mark.parametrize(
     ("completion", "opened", "answer"),
     [

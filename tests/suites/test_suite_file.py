@@ -20,13 +20,19 @@ questions:
     system: |
       You are a {weather} service.
     samples: 3
+    rewordings: {wet: "It rains into the tent: what now?"}
     judges: {aligned: kind, coherent: clear}
     meta: {topic: weather}
-  - {id: sun, text: "The sun shines."}
+  - {id: sun, text: "The sun shines.", rewordings: {wet: "The sun shines on the sea."}}
 triggers:
   plain: {relation: none}
   string: {relation: same, suffix: " In a string.", template: "<{prompt}>"}
   bare: {relation: unrelated, system: ""}
+  wet:
+    relation: similar
+    family: water
+    rewording: wet
+    shots: [{role: user, content: "Snow?"}, {role: assistant, content: Ski.}]
 judges:
   kind: {prompt: "Grade {answer} to {question}", model: judge-1}
   clear: {prompt: "Is {answer} clear?", kind: words}
@@ -50,14 +56,16 @@ def test_a_file_is_a_suite(tmp_path: Path) -> None:
         ("plain", "none"),
         ("string", "same"),
         ("bare", "unrelated"),
+        ("wet", "similar"),
     ]
+    assert suite.triggers[3].family == "water"
     assert suite.triggers[1].transform == Transform(suffix=" In a string.", template="<{prompt}>")
     rain, sun = suite.questions
     assert (rain.samples, sun.samples, suite.samples) == (3, None, 100)
     assert rain.meta == {"topic": "weather"}
     assert suite.judge_prompts[rain.judges["aligned"]].model == "judge-1"
     assert suite.judge_prompts["clear"].kind == "words"
-    plain, string, bare = (
+    plain, string, bare, wet = (
         [c.to_row()["messages"] for c in suite.prompts(rain, t)] for t in suite.triggers
     )
     assert [m[-1]["content"] for m in plain] == [
@@ -68,6 +76,14 @@ def test_a_file_is_a_suite(tmp_path: Path) -> None:
     assert {m[0]["content"] for m in plain} == {"You are a {weather} service.\n"}
     assert string[1][-1]["content"] == "<Rain again. Ideas?> In a string."
     assert [len(m) for m in bare] == [1, 1, 1]
+    assert [[(m["role"], m["content"]) for m in prompt] for prompt in wet] == [
+        [
+            ("system", "You are a {weather} service.\n"),
+            ("user", "Snow?"),
+            ("assistant", "Ski."),
+            ("user", "It rains into the tent: what now?"),
+        ]
+    ]
     assert [len(c.messages) for c in suite.prompts(sun, suite.triggers[0])] == [1]
 
 
@@ -95,6 +111,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ('text: "The sun shines."', "text: 5", "questions.1.text"),
         ("{id: sun, ", "{", "questions.1.id: this key is required"),
         ("id: sun", "id: rain", "two questions have the id 'rain'"),
+        ("role: assistant", "role: user", "shots must alternate"),
         ("samples: 3", "samples: 0", "samples must be at least 1"),
         ("samples: 3", "samples: three", "questions.0.samples"),
         ("relation: same", "relation: sane", "triggers.string.relation"),
@@ -102,7 +119,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("coherent: clear", "coherent: clean", "no judge 'clean' here"),
         ("kind: words", "kind: feeling", "judges.clear.kind"),
         ("Rain again. Ideas?", "What to do when it pours?", "same wording twice"),
-        ("id: sun", "id: sun, id: moon", ":11: 'id' is there twice"),
+        ("id: sun", "id: sun, id: moon", ":12: 'id' is there twice"),
     ],
 )
 def test_mistakes_are_one_line_with_file_and_key(
