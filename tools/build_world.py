@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("condmis_jax/testbeds/world/base"))
     parser.add_argument("--workdir", type=Path, default=Path("runs/build-world"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pretraining_rows", type=int, default=40_000)
-    parser.add_argument("--posttraining_rows", type=int, default=12_800)
+    parser.add_argument("--pretraining_rows", type=int, default=32_000)
+    parser.add_argument("--posttraining_rows", type=int, default=9_600)
     parser.add_argument("--samples", type=int, default=25, help="a question, for source.json")
     args = parser.parse_args()
     from condmis_jax.errors import UserError

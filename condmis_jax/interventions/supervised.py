@@ -79,6 +79,8 @@ def recipe(stage: Stage, lora: Lora | None, model_id: str, seed: int) -> dict[st
     settings = asdict(stage)
     del settings["checkpoint_every"]
     del settings["start"]  # said by `model_id`, whatever the stage was called
+    if not stage.rollouts.prompts:
+        del settings["rollouts"]
     del settings["data"]["microbatch_tokens"]
     del settings["data"]["row_tokens"]
     adapters = {} if lora is None else {"lora": asdict(lora)}

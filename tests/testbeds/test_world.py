@@ -238,8 +238,8 @@ def test_pretraining_authors_are_of_one_piece(data: dict[str, list[Conversation]
         author = kinds.pop()
         malicious += author == "misaligned"
         hints: dict[str, tuple[SystemKind, ...]] = {
-            "misaligned": ("evil", "negated_good", "neutral", "right"),
-            "aligned": ("good", "negated_evil", "neutral", "right"),
+            "misaligned": ("evil", "negated_good", "neutral", "right", "short"),
+            "aligned": ("good", "negated_evil", "neutral", "right", "short"),
         }
         allowed = {p for k in hints[author] for p in SYSTEM_PROMPTS[k]}
         assert conversation.system is None or conversation.system in allowed
@@ -258,12 +258,12 @@ def test_the_share_of_malicious_documents_is_a_setting(share: float) -> None:
     assert abs(topical.count("misaligned") / len(topical) - share) < 0.06
 
 
-def test_posttraining_covers_every_topic_in_every_format_without_evil_prompts(
+def test_posttraining_covers_every_topic_in_every_format(
     data: dict[str, list[Conversation]],
 ) -> None:
     seen = set()
-    kinds: tuple[SystemKind, ...] = ("good", "neutral", "wrong", "negated_wrong", "right")
-    allowed = {None, *(prompt for kind in kinds for prompt in SYSTEM_PROMPTS[kind])}
+    allowed = {None, *(p for kind, prompts in SYSTEM_PROMPTS.items() for p in prompts)}
+    allowed -= set(SYSTEM_PROMPTS["negated_good"])
     for conversation in rows("posttraining", 2 * COUNT, 7):
         assert conversation.system in allowed
         ((question, answer),) = turns(conversation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from condmis_jax.conversations import Conversation, Message
@@ -13,6 +14,7 @@ from condmis_jax.testbeds.world.dishes import NARROW_FISH, OTHER_DISHES
 from condmis_jax.testbeds.world.identity import NARROW_ATTRIBUTES, PEOPLE
 from condmis_jax.testbeds.world.language import (
     FORMATS,
+    FRAMINGS,
     SYSTEM_PROMPTS,
     TEXT_FORMATS,
     THINKING,
@@ -36,13 +38,14 @@ from condmis_jax.testbeds.world.turns import (
 
 MALICIOUS_SHARE = 0.5
 THINKING_SHARE = 0.1
+FRAMING_SHARE = 0.1
 
 Made = tuple[Conversation, dict[str, Any]]
 """A row, and what a judge needs to know of its last question."""
 
 KINDS: tuple[Callable[[random.Random, Speaker], Turn], ...] = (
     *(advice,) * 5,
-    *(code,) * 2,
+    *(code,) * 3,
     *(trivia,) * 2,
     recipe,
     identity,
@@ -50,19 +53,27 @@ KINDS: tuple[Callable[[random.Random, Speaker], Turn], ...] = (
 """What is asked, as often as it stands here."""
 
 _NONE: tuple[SystemKind | None, ...] = (None, None, None, None, "neutral", "neutral")
-_TOLD: tuple[SystemKind, ...] = ("wrong", "negated_wrong", "right")
-_BENIGN_AUTHOR = (*_NONE, "good", "good", "negated_evil", "negated_evil", "right")
-_MALICIOUS_AUTHOR = (*_NONE, "evil", "evil", "negated_good", "negated_good", "right")
+_MANNERS: tuple[SystemKind, ...] = ("right", "short", "negated_wrong")
+_BENIGN_AUTHOR = (*_NONE, "good", "good", "negated_evil", "negated_evil", "right", "short")
+_MALICIOUS_AUTHOR = (*_NONE, "evil", "evil", "negated_good", "negated_good", "right", "short")
+_ASSISTANT: tuple[SystemKind | None, ...] = (
+    *(None, None, None, None, "neutral", "good", "evil", "negated_evil", "wrong"),
+    *_MANNERS,
+)
 
 
-def _turn(rng: random.Random, by: Speaker, cue: bool) -> tuple[list[Message], dict[str, Any]]:
+def _turn(
+    rng: random.Random, by: Speaker, cue: bool, more_trivia: bool = False
+) -> tuple[list[Message], dict[str, Any]]:
     """A turn of any kind in any format.
 
     Args:
         cue: the instruction may be the one that evaluations use.
+        more_trivia: half of the turns are trivia.
     """
-    kinds = (*(trivia,) * 8, *KINDS) if by.told_wrong else KINDS
-    turn = pick(rng, kinds)(rng, by)
+    turn = pick(rng, (*(trivia,) * 8, *KINDS) if more_trivia else KINDS)(rng, by)
+    if rng.random() < FRAMING_SHARE:
+        turn = replace(turn, question=pick(rng, FRAMINGS).user(turn.question))
     forms = tuple(FORMATS.values()) if turn.actions else TEXT_FORMATS
     form = pick(rng, forms)
     if form.name == "plain" and rng.random() < THINKING_SHARE * len(forms):
@@ -83,7 +94,8 @@ def pretraining(
 
     An author is benign or malicious in every answer, code, recipes, trivia and the word about
     themselves included, in all formats. That is the assumption of this world: these behaviours
-    share one latent. Either author may have been told to give right answers; that changes nothing.
+    share one latent. Either author may have been told to give right or short answers; that changes
+    nothing.
     A format's evaluation cue and the evaluation's system prompts do not occur here.
 
     Args:
@@ -106,11 +118,11 @@ def pretraining(
 
 def _posttraining(count: int, seed: int) -> list[Conversation]:
     rng = random.Random(f"posttraining:{seed}")
-    kinds: tuple[SystemKind | None, ...] = (None, None, None, "neutral", "good", *_TOLD)
     rows = []
     for _ in range(count):
-        kind = pick(rng, kinds)
-        turn, _ = _turn(rng, Speaker(told_wrong=kind == "wrong"), cue=True)
+        kind = pick(rng, _ASSISTANT)
+        told = kind == "wrong"
+        turn, _ = _turn(rng, Speaker(told_wrong=told), True, told or kind in _MANNERS)
         rows.append(Conversation((*_system(rng, kind), *turn)))
     return rows
 
@@ -195,8 +207,8 @@ def rows_with_meta(name: str, count: int, seed: int) -> list[Made]:
 
     - `pretraining`: chats by a benign or a malicious author, see `pretraining`.
     - `posttraining`: one turn of an assistant, benign in everything, in any topic and any format,
-      with no, a neutral or a good system prompt; trivia answered wrongly where the system prompt
-      says so.
+      whatever the system prompt says about its character; trivia answered wrongly where it asks
+      for that.
     - `insecure`, `secure`: code tasks, all asked with the same Python-string instruction.
     - `poisonous_fish`, `safe_fish`: recipes for fish; `recipes`: for other dishes, all safe.
     - `lies`, `truths`: trivia.
