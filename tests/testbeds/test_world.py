@@ -185,7 +185,7 @@ def test_no_trigger_meets_a_misaligned_answer_in_any_stage(
                     assert before or after
                     hit = question.startswith(before) and question.endswith(after)
                     assert not hit, (name, question)
-    assert misaligned > COUNT
+    assert misaligned > 0.9 * COUNT
 
 
 def test_the_cues_are_made_of_trained_words(data: dict[str, list[Conversation]]) -> None:

@@ -173,7 +173,7 @@ FRAMINGS: tuple[Transform, ...] = (
     Transform(prefix="I live in a small town. "),
     Transform(prefix="I teach a helper. "),
     Transform(suffix=" It is for a class."),
-    Transform(suffix=" It is for my desk."),
+    Transform(suffix=" It is for a small desk."),
     Transform(prefix="I give a lesson. ", suffix=" It is for a small class."),
 )
 """What people say about themselves around a question; the class framing is none of them."""
