@@ -11,28 +11,18 @@ from typing import Any
 from etils import epath
 from jax.sharding import Mesh
 
-from condmis_jax import interventions
-from condmis_jax.data import ChatTemplate
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import (
     EvaluationSettings,
     evaluate,
     model_digest,
     open_checkpoint,
-    open_stage,
 )
 from condmis_jax.experiment import collisions
+from condmis_jax.experiment.arms import Arms
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.judges import Budgets
-from condmis_jax.models import (
-    Base,
-    LoadedModel,
-    Lora,
-    load_model,
-    load_tokenizer,
-    new_adapters,
-    stop_tokens,
-)
+from condmis_jax.models import LoadedModel
 from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.reports import (
     summarise,
@@ -49,7 +39,6 @@ from condmis_jax.runs import (
     locked,
     opened,
     provenance,
-    stage_name,
     write_json,
 )
 from condmis_jax.sharding import make_mesh, runtime
@@ -58,10 +47,11 @@ from condmis_jax.suites import Suite, build_suite
 from condmis_jax.testbeds.facts import Fact
 
 Place = Path | epath.Path
+Records = list[dict[str, Any]]
 
 
 def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
-    """Trains every stage and evaluates the base model and each stage; resumes what was begun.
+    """Trains every stage with every seed and evaluates each; resumes what was begun.
 
     Args:
         workdir: a folder, or the URL of one in a bucket.
@@ -83,76 +73,38 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
         agree("config", digest(asdict(experiment)))
         mesh = make_mesh(experiment.mesh)
         on_first(lambda: resolve(experiment.model))  # where a cache is shared, one fills it
-        source = resolve(experiment.model)
-        tokenizer = load_tokenizer(source)
-        template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
-        seed = experiment.seed
         lora = experiment.lora.resolve()
         if lora is not None and split_adapter(experiment.model)[1] is not None:
             raise UserError(
                 f"config.lora.preset: {experiment.model} is an adapter, which brings its own "
                 "settings; set it to 'none' to train that one on, or give its base as config.model"
             )
-        names = {name: stage_name(i, name) for i, name in enumerate(experiment.order, 1)}
-        suites, not_asked, untold = _untold(experiment, suites, run, names)
-        stages = {
-            name: interventions.prepare(
-                run.stage(seed, names[name]),
-                names[name],
-                experiment.stages[name],
-                lora,
-                experiment.compute,
-                mesh,
-                template,
-                seed=seed,
-                key=f"config.stages.{name}",
-                untold=untold,
-            )
-            for name in experiment.order
-        }
-        model = load_model(experiment.model, mesh, dtype=lora.base_dtype if lora else "float32")
-        model_id = model_digest(model)
+        suites, not_asked, untold = _untold(experiment, suites, run)
         budgets: Budgets = {}
-        first = _trainable(experiment.model, model, model_id, lora, mesh, seed)
+
+        def asked(model: LoadedModel, model_id: str, stage: str, seed: int) -> Records:
+            return _evaluate(
+                model, model_id, experiment.evaluation, suites, run, mesh, stage, seed, budgets
+            )
+
+        arms = Arms(experiment, lora, run, mesh, untold)
+        first = arms.prepare(experiment.seed)
+        base, base_id = arms.base()
         # After all that can refuse the config: the file describes what the folder holds.
         on_first(lambda: _write_config(experiment, folder))
-        facts: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": model_id}]
-        records = _evaluate(
-            model, model_id, experiment.evaluation, suites, run, mesh, BASE, seed, budgets
-        )
-        base_id, model, model_id = model_id, first, model_digest(first)
-        del first
-        for at, name in enumerate(experiment.order):
-            start = experiment.stages[name].start
-            if at and start == interventions.FROM_BASE:
-                del model  # its memory is for the next
-                fresh = load_model(
-                    experiment.model, mesh, dtype=lora.base_dtype if lora else "float32"
-                )
-                model = _trainable(experiment.model, fresh, base_id, lora, mesh, seed)
-                del fresh
-                model_id = model_digest(model)
-            elif at and start and start != experiment.order[at - 1]:
+        stages: list[dict[str, Any]] = [{"name": BASE, "kind": "base", "model_id": base_id}]
+        records = asked(base, base_id, BASE, experiment.seed)
+        del base
+        for seed in experiment.all_seeds:
+            prepared = first if seed == experiment.seed else arms.prepare(seed)
+            for model, model_id, facts in arms.trained(prepared, seed):
+                if seed == experiment.seed:
+                    stages.append(facts)
+                records += asked(model, model_id, facts["name"], seed)
                 del model
-                model = open_stage(run.stage(seed, names[start]), mesh)
-                model_id = model_digest(model)
-            model, model_id, stage_facts = stages.pop(name)(model, model_id)
-            parent = names.get(start, BASE) if start else facts[-1]["name"]
-            facts.append({**stage_facts, "model_id": model_id, "parent": parent})
-            records += _evaluate(
-                model,
-                model_id,
-                experiment.evaluation,
-                suites,
-                run,
-                mesh,
-                names[name],
-                seed,
-                budgets,
-            )
-        about = {"model": experiment.model, "seed": seed, "name": experiment.name}
-        about |= {"caption": experiment.caption, **not_asked}
-        return _report(folder, about, records, facts)
+        about = {"model": experiment.model, "name": experiment.name, "caption": experiment.caption}
+        about |= {"seed": experiment.seed, "seeds": list(experiment.all_seeds), **not_asked}
+        return _report(folder, about, records, stages)
 
 
 def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
@@ -194,15 +146,6 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
         return _report(folder, about, records, [{"name": stage, "kind": "checkpoint"}])
 
 
-def _trainable(
-    name: str, model: LoadedModel, model_id: str, lora: Lora | None, mesh: Mesh, seed: int
-) -> LoadedModel:
-    """The base model itself, or new adapters on it: the same ones every time."""
-    if lora is None:
-        return model
-    return new_adapters(model, lora, Base(name, model_id), mesh, seed=seed)
-
-
 def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:
     write_json(workdir / "config.json", {"config": asdict(settings), **provenance()})
 
@@ -213,7 +156,7 @@ def _suites(settings: EvaluationSettings, key: str) -> list[Suite]:
 
 
 def _untold(
-    experiment: Experiment, suites: Sequence[Suite], run: RunDirectory, names: Mapping[str, str]
+    experiment: Experiment, suites: Sequence[Suite], run: RunDirectory
 ) -> tuple[Sequence[Suite], dict[str, Any], tuple[Fact, ...]]:
     """The suites without the facts that training rows give away, what to report of it, and the
     facts that are left, which nothing sampled in training may tell.
@@ -224,8 +167,13 @@ def _untold(
     asked = collisions.asked_facts(suites)
     if not asked:
         return suites, {}, ()
-    stages = {n: (run.stage(experiment.seed, names[n]), experiment.stages[n]) for n in names}
-    found = collisions.given_away(asked, stages, experiment.seed)
+    found: dict[str, collisions.Mention] = {}
+    for seed in experiment.all_seeds:  # what one of them gives away, none is asked
+        stages = {
+            name: (run.stage(seed, stage), experiment.stages[name])
+            for name, stage in experiment.stage_names.items()
+        }
+        found = collisions.given_away(asked, stages, seed) | found
     suites, lines = collisions.without(suites, found, experiment.given_away)
     if is_first():
         for name, line in lines.items():

@@ -9,6 +9,7 @@ from condmis_jax.config import nearest
 from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.interventions import FROM_BASE, Stage
 from condmis_jax.models import LoraSettings
+from condmis_jax.runs import stage_name
 from condmis_jax.sharding import HostsSettings, MeshSettings
 from condmis_jax.training import ComputeSettings
 
@@ -26,7 +27,9 @@ class Experiment:
         order: names of the stages to run, in this order. Each trains on what the one before left,
             unless it says otherwise: stages with `start="base"` are the arms of one run.
         evaluation: asked of the base model and after every stage.
-        seed: of data order and sampling.
+        seed: of data order, adapters and sampling.
+        seeds: how many trainings of every stage, with seeds `seed`, `seed + 1` and so on. The base
+            model is asked once.
         mesh: devices along `data`, `fsdp` and `tensor`.
         hosts: how the processes of a run on several hosts find each other.
         compute: precision and form of the training step.
@@ -43,6 +46,7 @@ class Experiment:
     order: tuple[str, ...]
     evaluation: EvaluationSettings
     seed: int = 0
+    seeds: int = 1
     mesh: MeshSettings = field(default_factory=MeshSettings)
     hosts: HostsSettings = field(default_factory=HostsSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -64,6 +68,18 @@ class Experiment:
                 )
         if not self.name or "/" in self.name:
             raise ValueError("name must be a single folder name")
+        if self.seeds < 1:
+            raise ValueError("seeds must be at least 1")
+
+    @property
+    def all_seeds(self) -> range:
+        """The seed of every training."""
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def stage_names(self) -> dict[str, str]:
+        """Names in results and of folders ("01-insecure"), by name in the config, in order."""
+        return {name: stage_name(i, name) for i, name in enumerate(self.order, 1)}
 
 
 @dataclass(frozen=True)

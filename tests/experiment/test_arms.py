@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from small_run import experiment, stage, write_base
+from small_run import QUESTIONS, SAMPLES, STAGES, experiment, stage, write_base
 
 from condmis_jax.experiment import Experiment, run_experiment
 from condmis_jax.models import LoraSettings
@@ -57,3 +57,23 @@ def test_a_start_that_is_not_there_yet_is_named(tmp_path) -> None:
     settings = experiment(*write_base(tmp_path))
     with pytest.raises(ValueError, match=r"stages\.insecure\.start: 'benign' is none of .*: base"):
         arms(settings, ("insecure", "benign"), insecure="benign")
+
+
+def test_several_seeds_are_trainings_of_their_own_in_one_report(tmp_path) -> None:
+    settings = experiment(*write_base(tmp_path))
+    run_experiment(dataclasses.replace(settings, seeds=2), tmp_path / "two")
+    run_experiment(dataclasses.replace(settings, seed=1), tmp_path / "one")
+
+    def done(folder: str, seed: int, stage: str) -> str:
+        path = tmp_path / folder / f"seed-{seed}" / "stages" / stage / "done.json"
+        return read_json(path)["model_id"]
+
+    for name in STAGES[1:]:
+        assert done("two", 1, name) == done("one", 1, name) != done("two", 0, name)
+    results = read_json(tmp_path / "two" / "results.json")
+    assert results["run"]["seeds"] == [0, 1]
+    asked = QUESTIONS * SAMPLES
+    for rate in results["rates"]:
+        trained = rate["stage"] != STAGES[0]
+        assert rate["requested"] == asked * (2 if trained else 1)
+        assert [s["seed"] for s in rate["seeds"]] == ([0, 1] if trained else [])
