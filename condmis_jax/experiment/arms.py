@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from jax.sharding import Mesh
@@ -20,6 +21,7 @@ from condmis_jax.models import (
     load_tokenizer,
     new_adapters,
     stop_tokens,
+    weight_table,
 )
 from condmis_jax.models.registry import resolve
 from condmis_jax.runs import BASE, RunDirectory
@@ -74,10 +76,16 @@ class Arms:
         }
 
     def base(self) -> Model:
-        """The base model; one that was loaded and not trained away since is taken again."""
+        """The base model; one that was loaded and not trained away since is taken again.
+
+        Raises:
+            UserError: it cannot be loaded, or lacks a target of the adapters.
+        """
         if self._base is None:
             dtype = self._lora.base_dtype if self._lora else "float32"
             model = load_model(self._experiment.model, self._mesh, dtype=dtype)
+            if self._lora is not None:
+                weight_table(replace(model.config, lora=self._lora))
             self._base = model, model_digest(model)
         return self._base
 
