@@ -9,6 +9,7 @@ from condmis_jax.reports.compare import compare, write_comparison
 from condmis_jax.reports.counting import RELATIONS
 from condmis_jax.reports.exports import read_completions, write_exports
 from condmis_jax.reports.html import render_report, write_report
+from condmis_jax.reports.inspect_log import write_inspect_logs
 from condmis_jax.reports.results import (
     SCHEMA_VERSION,
     load_results,
@@ -30,6 +31,7 @@ __all__ = [
     "summary_lines",
     "write_comparison",
     "write_exports",
+    "write_inspect_logs",
     "write_report",
     "write_results",
 ]
