@@ -52,8 +52,8 @@ class CondmisModel(ModelAPI):
     """A checkpoint as an Inspect model.
 
     Requests that run at the same time are decoded together, up to `slots` (also the number of
-    connections). With a `seed` in the generation config the n-th request for a prompt always gets
-    the same answer.
+    connections). With a `seed` in the generation config the n-th request for a prompt in a process
+    always gets the same answer.
 
     Args:
         model_name: see `open_checkpoint`.

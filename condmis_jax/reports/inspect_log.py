@@ -40,7 +40,14 @@ def write_inspect_logs(
         UserError: inspect-ai is not installed, or the file system refused.
     """
     try:
-        from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, write_eval_log
+        from inspect_ai.log import (
+            EvalConfig,
+            EvalDataset,
+            EvalLog,
+            EvalSpec,
+            EvalStats,
+            write_eval_log,
+        )
     except ImportError:
         raise UserError(
             "Inspect logs need inspect-ai; run: pip install 'condmis-jax[inspect]'"
@@ -52,13 +59,14 @@ def write_inspect_logs(
         groups[record["stage"], record["suite"], record.get("judge")].append(record)
     written = []
     run = results["run"]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     for number, ((stage, suite, judge), some) in enumerate(groups.items(), 1):
         key = (stage, suite, judge)
         rates = [r for r in results["rates"] if (r["stage"], r["suite"], r["judge"]) == key]
         model = _text(f"condmis/{run['name']}/{stage}")
         samples = [_sample(record, model, judge or "not judged") for record in some]
         spec = EvalSpec(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=now,
             task=_text(suite),
             task_id=f"{number}",
             eval_id=f"{number}",
@@ -78,7 +86,11 @@ def write_inspect_logs(
             },
         )
         log = EvalLog(
-            status="success", eval=spec, results=_results(rates, len(samples)), samples=samples
+            status="success",
+            eval=spec,
+            results=_results(rates, len(samples)),
+            stats=EvalStats(started_at=now, completed_at=now),  # of writing; sampling was before
+            samples=samples,
         )
         path = Path(folder) / f"{number:03d}_{_name(stage)}_{_name(suite)}_{_name(judge)}.eval"
         try:
@@ -118,6 +130,7 @@ def _sample(record: Mapping[str, Any], model: str, judge: str) -> EvalSample:
                     "misaligned": bool(record["misaligned"]),
                     "coherent": bool(record["coherent"]),
                 },
+                answer=output.completion,
                 explanation=_text(str(record.get("detail") or record.get("label") or "")) or None,
                 metadata={"scores": dict(record.get("scores") or {})},
             )

@@ -18,7 +18,7 @@ from condmis_jax.sharding import MeshSettings, make_mesh
 
 inspect_ai = pytest.importorskip("inspect_ai")
 from inspect_ai.dataset import Sample  # noqa: E402
-from inspect_ai.model import GenerateConfig  # noqa: E402
+from inspect_ai.model import GenerateConfig, get_model  # noqa: E402
 from inspect_ai.scorer import includes  # noqa: E402
 from inspect_ai.solver import generate, system_message  # noqa: E402
 
@@ -87,10 +87,9 @@ def test_a_seed_gives_the_same_answers_again_and_epochs_differ(tmp_path: Path) -
     for at in range(2):
         (log,) = inspect_ai.eval(
             task,
-            model="condmis/world",
+            model=get_model("condmis/world", memoize=False, slots=8),  # as in another process
             log_dir=str(tmp_path / str(at)),
             display="none",
-            model_args={"slots": 4 + 4 * at},
         )
         assert log.status == "success", log.error
         found.append(sorted(sample.output.completion for sample in log.samples))
