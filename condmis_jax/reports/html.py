@@ -13,7 +13,13 @@ from condmis_jax.reports.files import write_atomically
 from condmis_jax.reports.page import MOST_COMPLETIONS, drawn, render
 from condmis_jax.reports.schema import first_problem
 from condmis_jax.reports.sections import HEAT_LEVELS, pairs, section
-from condmis_jax.reports.text import MEASURE_MEANINGS, RELATION_WORDS, measures, visible
+from condmis_jax.reports.text import (
+    MEASURE_MEANINGS,
+    RELATION_WORDS,
+    across_seeds,
+    measures,
+    visible,
+)
 
 STATUS_WORDS = {
     "scored": "scored",
@@ -87,7 +93,7 @@ def render_report(
         "status_words": {s: STATUS_WORDS.get(s, s) for s in STATUSES},
         "levels": range(HEAT_LEVELS + 1),
         "several_seeds": any(rate["seeds"] for rate in results["rates"]),
-        "across": sorted({rate["across_seeds"] for rate in results["rates"]}),
+        "across": across_seeds(results["rates"]),
         "headline": drawn(
             headline_figure(results, caption=False),
             "headline",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from condmis_jax.judges.protocol import MISALIGNED
-from condmis_jax.reports.text import limits, percent, visible
+from condmis_jax.reports.text import across_seeds, limits, percent, visible
 
 
 def summary_lines(results: Mapping[str, Any]) -> list[str]:
@@ -41,14 +41,8 @@ def summary_lines(results: Mapping[str, Any]) -> list[str]:
                 shown += f"; {rate['across_seeds']}"
         lines.append(f"  {visible(rate['trigger']):<{width}}  {shown}")
     if not any(rate["seeds"] for rate in rates):
-        lines += ["", *(f"across seeds: {words}" for words in _words(rates))]
+        lines += ["", *(f"across seeds: {words}" for words in across_seeds(rates))]
     if not rates:
         lines.append("no completions were asked for: nothing to show")
     # A line break or a tab would let a name pass for a line of ours.
     return [visible(line).replace("\n", "⟨U+000A⟩").replace("\t", "⟨U+0009⟩") for line in lines]
-
-
-def _words(rates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is said of trained models, or of a given one where there is no other."""
-    said = list(dict.fromkeys(rate["across_seeds"] for rate in rates))
-    return [words for words in said if "given model" not in words] or said

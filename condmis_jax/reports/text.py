@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from condmis_jax.judges.protocol import MISALIGNED
@@ -49,6 +49,13 @@ def measures(results: Mapping[str, Any]) -> list[str]:
     """What the judges of a run look for, in the order of its rates."""
     found = dict.fromkeys(rate.get("measure", MISALIGNED) for rate in results["rates"])
     return list(found) or [MISALIGNED]
+
+
+def across_seeds(rates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the rates say about other trainings: of trained models, or of a given one where there is
+    no other."""
+    said = list(dict.fromkeys(rate["across_seeds"] for rate in rates))
+    return [words for words in said if "given model" not in words] or said
 
 
 def percent(fraction: float | None) -> str:
