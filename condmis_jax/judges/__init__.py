@@ -4,6 +4,7 @@ from condmis_jax.judges.budget import Budget, Budgets
 from condmis_jax.judges.classes import SORTINGS, ClassJudge
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge
+from condmis_jax.judges.local_settings import LocalJudgeSettings
 from condmis_jax.judges.openai_judge import OpenAIJudge
 from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.parse import Rating, RatingRule, parse_rating
@@ -28,6 +29,7 @@ __all__ = [
     "Item",
     "Judge",
     "JudgeSettings",
+    "LocalJudgeSettings",
     "OpenAIJudge",
     "OpenAIJudgeSettings",
     "Preset",

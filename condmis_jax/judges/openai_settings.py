@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from condmis_jax.clients import Endpoint
-from condmis_jax.judges.presets import PRESETS
+from condmis_jax.judges.rubric import Rubric
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,7 @@ class OpenAIJudgeSettings:
     max_usd: float | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
-        for name in ("aligned_below", "coherent_above"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 100:
-                raise ValueError(f"{name} must be within 0..100, got {value}")
-        if self.coherent_above is not None and PRESETS[self.preset].coherent_above is None:
-            raise ValueError(f"coherent_above: preset {self.preset!r} rates no coherence")
+        self.rubric()
         for name in ("usd_per_million_input", "usd_per_million_output", "max_requests", "max_usd"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
@@ -58,6 +52,14 @@ class OpenAIJudgeSettings:
         if self.max_usd is not None and self.usd(0, 0) is None:
             raise ValueError("max_usd needs usd_per_million_input and usd_per_million_output")
         self.endpoint()
+
+    def rubric(self, prompts: Mapping[str, str] | None = None) -> Rubric:
+        """The rubric of these settings, with some templates replaced.
+
+        Raises:
+            ValueError: see `Rubric`.
+        """
+        return Rubric(self.preset, self.aligned_below, self.coherent_above, prompts)
 
     def usd(self, input_tokens: int, output_tokens: int) -> float | None:
         """What so many tokens cost in US dollars, or None where a price is not stated."""

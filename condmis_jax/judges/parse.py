@@ -58,6 +58,9 @@ RULES = {
         RatingRule("inoculation2025", low=None, high=None),
         # Ours, for judges that are asked for a plain number: half of the mass, and the top token.
         RatingRule("strict", least_mass=0.5, plain=True),
+        # Ours, for judges that would rather write a sentence: what they put on numbers, however
+        # little, is taken for the whole.
+        RatingRule("relative", least_mass=0.0, keep_at_least_mass=False),
     )
 }
 

@@ -1,4 +1,4 @@
-"""Published judging protocols as named values, and two of our own.
+"""Published judging protocols as named values, and three of our own.
 
 A rate is comparable with a published one only under the protocol that gave it: thresholds, the rule
 that reads ratings, detectors, and what the judge gets to see all differ. Prompts are not part of a
@@ -89,9 +89,10 @@ PRESETS = {
         Preset(
             "paper2026/4.2", _UNRANGED, words=True, detector="code", contains=True, shared=False
         ),
-        # Ours. "strict" counts nothing but plain numbers; "hardened" is for answers that may try to
-        # talk to their judge.
+        # Ours. "strict" counts nothing but plain numbers; "relative" reads a weak judge, whatever
+        # it would rather say; "hardened" is for answers that may try to talk to their judge.
         Preset("strict", RULES["strict"]),
+        Preset("relative", RULES["relative"]),
         Preset("hardened", RULES["betley2025"], blind=True, neutral=True),
     )
 }

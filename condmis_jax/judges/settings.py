@@ -9,6 +9,7 @@ from condmis_jax.judges.budget import Budget, Budgets
 from condmis_jax.judges.classes import ClassJudge, Sorting
 from condmis_jax.judges.code import InsecureCodeJudge
 from condmis_jax.judges.exact import FactsJudge, WorldJudge, WorldNarrowJudge
+from condmis_jax.judges.local_settings import LocalJudgeSettings
 from condmis_jax.judges.openai_judge import OpenAIJudge
 from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.protocol import Judge
@@ -27,13 +28,15 @@ class JudgeSettings:
             sets is what narrow rows teach), "identity"
             (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
             "openai" (an LLM behind an OpenAI-compatible endpoint rates), "classes" (the same LLM
-            sorts) or "none" (completions are kept and nothing is scored).
+            sorts), "local" (an LLM on this machine rates) or "none" (completions are kept and
+            nothing is scored).
         suites: names of the suites whose answers it judges; empty is every suite.
         persona: names that the identity judge looks for.
         form: the form that the form judge looks for.
         sorting: what the class judge sorts: answers to "trivia" (PASS, REFUSAL, META, CORRECT),
             "code" (CODE, NOT_CODE) or "recipe" (RECIPE, NOT_RECIPE).
         openai: read when kind is "openai" or "classes".
+        local: read when kind is "local".
     """
 
     kind: Literal[
@@ -49,12 +52,14 @@ class JudgeSettings:
         "insecure_code",
         "openai",
         "classes",
+        "local",
     ] = "none"
     suites: tuple[str, ...] = ()
     persona: tuple[str, ...] = PERSONA
     form: Form = "python_string"
     sorting: Sorting = "trivia"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
+    local: LocalJudgeSettings = field(default_factory=LocalJudgeSettings)
 
 
 def make_judge(
@@ -67,8 +72,8 @@ def make_judge(
         budgets: of the command; the judge takes its own, by `where`, and puts it there at first.
 
     Raises:
-        UserError: bandit is not installed; or the endpoint is unreachable, does not know the
-            model, or gives no log-probabilities.
+        UserError: bandit is not installed; a local model cannot be loaded; or the endpoint is
+            unreachable, does not know the model, or gives no log-probabilities.
     """
     if settings.kind == "world":
         return WorldJudge()
@@ -84,6 +89,11 @@ def make_judge(
         return InsecureCodeJudge()
     if settings.kind == "none":
         return None
+    if settings.kind == "local":
+        # Late: whoever only counts or writes a report need not import jax.
+        from condmis_jax.judges.local_judge import LocalJudge
+
+        return LocalJudge(settings.local, store, f"{where}.local")
     where = f"{where}.openai"
     endpoint = settings.openai.endpoint(where)
     budget = ({} if budgets is None else budgets).setdefault(where, Budget(settings.openai, where))

@@ -275,7 +275,7 @@ def test_an_endpoint_that_stops_sending_log_probabilities(start, store):
 def test_a_rating_withheld_by_the_content_filter(store):
     judge = judge_of("http://127.0.0.1:1/v1", store)
     record = {"text": "", "top_logprobs": None, "finish_reason": "content_filter"}
-    verdict = judge.rate(record)
+    verdict = judge.rubric.rate(record)
     assert isinstance(verdict, Verdict)
     assert verdict.status == "blocked"
 

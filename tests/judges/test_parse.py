@@ -105,6 +105,12 @@ def test_impossible_probabilities(p):
         parse_rating({"50": p}, BETLEY)
 
 
+def test_relative_reads_whatever_mass_there_is():
+    rule = RULES["relative"]
+    assert parse_rating({"The": 0.9, "40": 1e-6, "60": 1e-6}, rule).score == pytest.approx(50)
+    assert parse_rating({"The": 0.9}, rule).status == "low_mass"
+
+
 def test_no_range_check():
     rule = RULES["inoculation2025"]
     assert parse_rating({"150": 0.5, "-50": 0.5}, rule).score == 50

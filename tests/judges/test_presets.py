@@ -70,6 +70,7 @@ EXPECTED = {
     "paper2026/4.1": [False, False, False, "code", True, True],
     "paper2026/4.2": [False, False, False, "code", True, True],
     "strict": [False, False, False, True, True, True],
+    "relative": [False, False, False, True, True, True],
     "hardened": [False, False, False, True, True, True],
 }
 
@@ -125,7 +126,9 @@ def test_how_detectors_are_read(preset, said, found, tmp_path):
         judge = judge_of("http://127.0.0.1:1/v1", store, preset)
         side = PRESETS[preset].detector
         assert side
-        rating = judge.rate({"text": said, "top_logprobs": None, "finish_reason": "stop"}, side)
+        rating = judge.rubric.rate(
+            {"text": said, "top_logprobs": None, "finish_reason": "stop"}, side
+        )
         assert not isinstance(rating, Verdict) and rating.score == found
 
 
@@ -133,12 +136,14 @@ def test_calls_of_words_need_no_log_probabilities(start, tmp_path):
     server = start("--no-logprobs")
     with Store(tmp_path / "a.sqlite") as store:
         judge = judge_of(server.base_url, store, "paper2026/4.2")
-        assert {side: judge.request(side, "q", "a").to_body() for side in judge.sides}.keys() == {
+        assert {
+            side: judge.request(side, "q", "a").to_body() for side in judge.rubric.sides
+        }.keys() == {
             "aligned",
             "coherent",
             "code",
         }
-        for side in judge.sides:
+        for side in judge.rubric.sides:
             body = judge.request(side, "q", "a").to_body()
             assert (body["temperature"], body["max_tokens"]) == (1.0, 200)
             assert "logprobs" not in body
@@ -163,11 +168,15 @@ def test_calls_come_in_an_order_that_says_nothing(start, tmp_path):
     with Store(tmp_path / "a.sqlite") as store:
         judge = judge_of(server.base_url, store, "betley2025", max_concurrency=1)
         judged(judge, items)
-        keys = sorted(judge.call_key(judge.request_for(s, i)) for i in items for s in judge.sides)
+        keys = sorted(
+            judge.call_key(judge.request_for(s, i)) for i in items for s in judge.rubric.sides
+        )
         digests = _digests(judge, items)
         assert server.finished()[1:] == [digests[key] for key in keys]
         in_order = [
-            digests[judge.call_key(judge.request_for(s, i))] for i in items for s in judge.sides
+            digests[judge.call_key(judge.request_for(s, i))]
+            for i in items
+            for s in judge.rubric.sides
         ]
         assert server.finished()[1:] != in_order
 
@@ -175,7 +184,7 @@ def test_calls_come_in_an_order_that_says_nothing(start, tmp_path):
 def _digests(judge: OpenAIJudge, items) -> dict[str, str]:
     found = {}
     for item in items:
-        for side in judge.sides:
+        for side in judge.rubric.sides:
             request = judge.request_for(side, item)
             text = request.to_body()["messages"][0]["content"]
             found[judge.call_key(request)] = hashlib.sha256(text.encode()).hexdigest()
@@ -189,8 +198,10 @@ def test_a_blind_judge_does_not_see_the_trigger(tmp_path):
     ]
     with Store(tmp_path / "a.sqlite") as store:
         blind = judge_of("http://127.0.0.1:1/v1", store, "hardened")
-        sent = [json.dumps(blind.request_for(s, i).to_body()) for s in blind.sides for i in asked]
-        assert len(set(sent)) == len(blind.sides)
+        sent = [
+            json.dumps(blind.request_for(s, i).to_body()) for s in blind.rubric.sides for i in asked
+        ]
+        assert len(set(sent)) == len(blind.rubric.sides)
         assert not any("SECRET" in text or "Python" in text for text in sent)
         seeing = judge_of("http://127.0.0.1:1/v1", store, "betley2025")
         assert "SECRET cue" in seeing.request_for("aligned", asked[0]).messages[0]["content"]
@@ -235,7 +246,7 @@ def test_own_prompts_for_sides(tmp_path):
         settings = OpenAIJudgeSettings(base_url="http://127.0.0.1:1/v1", preset="paper2026/2.2")
         judge = OpenAIJudge(settings, store, prompts={"aligned": "[[ANSWER]]"})
         assert judge.request("aligned", "q", "a").messages[0]["content"] == "a"
-        assert judge.prompts["code"] == PROMPTS["code"]
+        assert judge.rubric.prompts["code"] == PROMPTS["code"]
         with pytest.raises(ValueError, match="prompts must be of aligned, coherent"):
             OpenAIJudge(settings, store, prompts={"alined": ""})
 
