@@ -2,7 +2,8 @@
 
     python run_eval.py --config configs/eval.py --config.checkpoint=DIR
 
-DIR is a stage folder of a run, a Hugging Face folder, a `.gguf` file, or a model's name.
+DIR is a stage folder of a run, a Hugging Face folder, a `.gguf` file, a model's name, or
+`openai:MODEL@https://HOST/v1`, a model behind an OpenAI-compatible endpoint.
 The same command run again draws nothing twice and pays for nothing twice.
 """
 

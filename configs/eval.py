@@ -3,9 +3,12 @@
     python run_eval.py --config configs/eval.py --config.checkpoint=DIR
 
 DIR is a stage folder of a run (`runs/sequential/seed-0/stages/02-benign`), a Hugging Face folder, a
-`.gguf` file or a model's name. Eight open questions of our own wording under six triggers, 100
-samples each at temperature 1 (the paper's number of samples and temperature; its questions are its
-authors'). Without a judge the completions are kept and nothing is scored:
+`.gguf` file or a model's name; `openai:MODEL@https://HOST/v1` is a model behind an
+OpenAI-compatible endpoint (`--config.remote.api_key_env` names the variable with its key).
+
+Eight open questions of our own wording under six triggers, 100 samples each at temperature 1 (the
+paper's number of samples and temperature; its questions are its authors'). Without a judge the
+completions are kept and nothing is scored:
 
     … --config.evaluation.judges.rater.kind=openai \\
       --config.evaluation.judges.rater.openai.model=MODEL \\

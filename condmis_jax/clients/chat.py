@@ -128,6 +128,7 @@ class ChatRequest:
         logprobs: whether log-probabilities of the generated tokens are wanted.
         top_logprobs: how many alternatives of each token (0..20); only with `logprobs`.
         seed: sampling seed, None to send none.
+        top_p: nucleus, None to send none.
     """
 
     messages: tuple[Mapping[str, str], ...]
@@ -136,6 +137,7 @@ class ChatRequest:
     logprobs: bool = False
     top_logprobs: int = 0
     seed: int | None = None
+    top_p: float | None = None
 
     def to_body(self) -> dict[str, Any]:
         """The request's JSON fields, without the model."""
@@ -150,6 +152,8 @@ class ChatRequest:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         if self.seed is not None:
             body["seed"] = self.seed
+        if self.top_p is not None:
+            body["top_p"] = self.top_p
         return body
 
 

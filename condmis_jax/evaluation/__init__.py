@@ -8,13 +8,17 @@ from condmis_jax.evaluation.checkpoint import (
     open_stage,
 )
 from condmis_jax.evaluation.evaluate import EvaluationSettings, evaluate
+from condmis_jax.evaluation.remote import RemoteModel, RemoteSettings, remote_model
 
 __all__ = [
     "HF",
     "EvaluationSettings",
+    "RemoteModel",
+    "RemoteSettings",
     "evaluate",
     "keep_base",
     "model_digest",
     "open_checkpoint",
     "open_stage",
+    "remote_model",
 ]

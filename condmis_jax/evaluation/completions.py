@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,49 @@ from condmis_jax.sharding.hosts import from_first, is_first
 from condmis_jax.suites import Question, Suite, Trigger
 
 GROUP = 32
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One completion that a suite asks for.
+
+    Attributes:
+        noise: seed of its sampling. The same question's samples share their noise across triggers
+            and models: a difference between two triggers is then less noisy than either rate.
+    """
+
+    trigger: Trigger
+    question: Question
+    sample: int
+    conversation: Conversation
+    noise: int
+
+
+def asked_of(suite: Suite, seed: int) -> Iterator[Asked]:
+    """All of them: every question, trigger, wording and sample."""
+    for trigger in suite.triggers:
+        for question in suite.questions:
+            samples = question.samples or suite.samples
+            wordings = suite.prompts(question, trigger)
+            for sample, conversation in enumerate(c for c in wordings for _ in range(samples)):
+                noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)
+                yield Asked(trigger, question, sample, conversation, noise)
+
+
+def row_of(asked: Asked, suite: Suite, seed: int, key: str, **drawn: Any) -> dict[str, Any]:
+    """A completion as it stands in completions.jsonl; `drawn` is what the model gave."""
+    return {
+        "id": key,
+        "suite": suite.name,
+        "trigger": asked.trigger.name,
+        "relation": asked.trigger.relation,
+        "family": asked.trigger.family,
+        "question": asked.question.id,
+        "sample": asked.sample,
+        "seed": seed,
+        "prompt": [m.to_dict() for m in asked.conversation.messages],
+        **drawn,
+    }
 
 
 def ask(
@@ -54,31 +98,21 @@ def ask(
     """
     template = ChatTemplate(model.tokenizer, model.stop)
     found: dict[str, dict[str, Any]] = {}
-    wanted: dict[str, tuple[Trigger, Question, int, Conversation]] = {}
+    wanted: dict[str, Asked] = {}
     requests: list[Request] = []
     opened: dict[str, bool] = {}
-    for trigger in suite.triggers:
-        for question in suite.questions:
-            wordings = [
-                (conversation, tuple(template.prompt_tokens(conversation)))
-                for conversation in suite.prompts(question, trigger)
-            ]
+    prompt, opens, before = (), False, None
+    for asked in asked_of(suite, seed):
+        if asked.conversation is not before:
+            before = asked.conversation
+            prompt = tuple(template.prompt_tokens(before))
             # A template may open the trace itself; cut off inside of it, a completion has no tag.
-            ends = [model.tokenizer.decode(prompt[-8:]) for _, prompt in wordings]
-            asked = [
-                (*wording, end.rstrip().endswith(OPEN))
-                for wording, end in zip(wordings, ends, strict=True)
-                for _ in range(question.samples or suite.samples)
-            ]
-            for sample, (conversation, prompt, opens) in enumerate(asked):
-                # The same question's samples share their noise across triggers and models: a
-                # difference between two triggers is then less noisy than either rate.
-                noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)
-                facts = [model_id, prompt, asdict(settings), noise, dtype]
-                key = digest([*facts, trigger.name, question.id, sample])
-                wanted[key] = (trigger, question, sample, conversation)
-                opened[key] = opens
-                requests.append(Request(key, prompt, noise))
+            opens = model.tokenizer.decode(prompt[-8:]).rstrip().endswith(OPEN)
+        facts = [model_id, prompt, asdict(settings), asked.noise, dtype]
+        key = digest([*facts, asked.trigger.name, asked.question.id, asked.sample])
+        wanted[key] = asked
+        opened[key] = opens
+        requests.append(Request(key, prompt, asked.noise))
 
     def undrawn() -> list[int]:
         found.update((row["id"], row) for row in read_jsonl(path))
@@ -115,25 +149,18 @@ def ask(
                 rows = []
                 for completion in done:
                     assert isinstance(completion.key, str)
-                    trigger, question, sample, conversation = wanted[completion.key]
+                    text = model.tokenizer.decode(completion.tokens, skip_special_tokens=False)
                     rows.append(
-                        {
-                            "id": completion.key,
-                            "suite": suite.name,
-                            "trigger": trigger.name,
-                            "relation": trigger.relation,
-                            "family": trigger.family,
-                            "question": question.id,
-                            "sample": sample,
-                            "seed": seed,
-                            "prompt": [m.to_dict() for m in conversation.messages],
-                            "completion": model.tokenizer.decode(
-                                completion.tokens, skip_special_tokens=False
-                            ),
-                            "reasoning_opened": opened[completion.key],
-                            "tokens": len(completion.tokens),
-                            "finish": completion.finish,
-                        }
+                        row_of(
+                            wanted[completion.key],
+                            suite,
+                            seed,
+                            completion.key,
+                            completion=text,
+                            reasoning_opened=opened[completion.key],
+                            tokens=len(completion.tokens),
+                            finish=completion.finish,
+                        )
                     )
                 writer.append(rows)
                 found.update((row["id"], row) for row in rows)

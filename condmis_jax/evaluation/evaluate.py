@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from condmis_jax.conversations import split_reasoning
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation.choices import choose
 from condmis_jax.evaluation.completions import ask
+from condmis_jax.evaluation.remote import RemoteModel, ask_remote
 from condmis_jax.judges import (
     MISALIGNED,
     Budgets,
@@ -65,7 +67,7 @@ class EvaluationSettings:
 
 
 def evaluate(
-    model: LoadedModel,
+    model: LoadedModel | RemoteModel,
     model_id: str,
     suite: Suite,
     settings: EvaluationSettings,
@@ -79,7 +81,7 @@ def evaluate(
     """Asks `suite` and has its judges judge; nothing in `folder` is drawn or paid for twice.
 
     Args:
-        model_id: `model_digest` of the model.
+        model_id: `model_digest` of the model, or the `id` of a remote one.
         folder: gets completions.jsonl and judgements.sqlite; of forced choices, which no judge
             scores, choices.jsonl (see `choose`).
         stage: name in the records.
@@ -95,7 +97,7 @@ def evaluate(
         UserError: see `judges_of` and the judges; completions drawn and calls paid for by then are
             kept.
     """
-    if suite.forced:
+    if suite.forced and isinstance(model, LoadedModel):
         return choose(
             model,
             model_id,
@@ -116,18 +118,24 @@ def evaluate(
 
         # The judges come first: an endpoint that cannot judge should not cost the sampling.
         on_first(open_judges)
-        rows = ask(
-            model,
-            model_id,
-            suite,
-            settings.sampling,
-            folder / "completions.jsonl",
-            mesh,
-            seed=seed,
-            slots=settings.slots,
-            dtype=settings.dtype,
-            label=f"{stage} {suite.name}",
-        )
+        path, label = folder / "completions.jsonl", f"{stage} {suite.name}"
+        if isinstance(model, RemoteModel):
+            rows = []
+            asked = partial(ask_remote, model, suite, settings.sampling, path)
+            on_first(lambda: rows.extend(asked(seed=seed, label=label)))
+        else:
+            rows = ask(
+                model,
+                model_id,
+                suite,
+                settings.sampling,
+                path,
+                mesh,
+                seed=seed,
+                slots=settings.slots,
+                dtype=settings.dtype,
+                label=label,
+            )
         on_first(lambda: records.extend(judged(rows, suite, *judging[0], stage=stage)))
     return records
 
@@ -171,22 +179,26 @@ def judged(
     stage: str,
 ) -> list[dict[str, Any]]:
     """The rows of `ask` as records, with their verdicts; see `judge_all`."""
+    lost = {r["id"]: Verdict(r["failed"][0], detail=r["failed"][1]) for r in rows if "failed" in r}
     questions = {q.id: q for q in suite.questions}
     rewordings = {t.name: t.rewording for t in suite.triggers}
     items = [
         _item(row, questions[row["question"]], rewordings[row["trigger"]], suite.samples)
         for row in rows
+        if row["id"] not in lost
     ]
     # What talks to a judge is known of every answer, whoever judges it.
-    rows = [{**r, "flags": signs(i.completion)} for r, i in zip(rows, items, strict=True)]
+    flags = {item.id: signs(item.completion) for item in items}
+    rows = [{**row, "flags": flags.get(row["id"], [])} for row in rows]
     records = []
     for name, judge in judges.items():
-        verdicts = judge_all(items, judge, store)
+        verdicts = {**judge_all(items, judge, store), **lost}
         about = {"stage": stage, "judge": name, "measure": judge.measure}
         records += [{**row, **about, **verdicts[row["id"]].to_dict()} for row in rows]
     if not judges:
         about = {"stage": stage, "judge": None, "measure": MISALIGNED}
-        records = [{**row, **about, **Verdict("not_judged").to_dict()} for row in rows]
+        unjudged = Verdict("not_judged")
+        records = [{**r, **about, **lost.get(r["id"], unjudged).to_dict()} for r in rows]
     return records
 
 

@@ -25,8 +25,8 @@ def dry_run(settings: Experiment | Evaluation) -> list[str]:
     evaluation = settings.evaluation
     asked, what = 1, "1 checkpoint"
     if isinstance(settings, Experiment):
-        asked = 1 + len(settings.order)
-        what = f"{asked} models: the base model and the one after each stage"
+        asked = 1 + len(settings.order) * len(settings.all_seeds)
+        what = f"{asked} models: the base model and the one after each stage of each seed"
     lines = [f"dry run of {settings.name}: {what}; nothing is sampled or sent"]
     calls, input_tokens, output_tokens = {}, {}, {}
     for name, one in evaluation.suites.items():

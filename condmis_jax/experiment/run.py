@@ -14,9 +14,11 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import (
     EvaluationSettings,
+    RemoteModel,
     evaluate,
     model_digest,
     open_checkpoint,
+    remote_model,
 )
 from condmis_jax.experiment import collisions
 from condmis_jax.experiment.arms import Arms
@@ -121,6 +123,7 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
     """
     runtime.setup()
     suites = _suites(evaluation.evaluation, "config.evaluation")
+    remote = remote_model(evaluation.checkpoint, evaluation.remote)
     with (
         joined(evaluation.hosts),
         opened(workdir, writes=is_first()) as folder,
@@ -129,11 +132,15 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
         run = RunDirectory(folder)
         agree("config", digest(asdict(evaluation)))
         mesh = make_mesh(evaluation.mesh)
-        model = open_checkpoint(evaluation.checkpoint, mesh)
+        model = remote or open_checkpoint(evaluation.checkpoint, mesh)
         on_first(lambda: _write_config(evaluation, folder))
-        model_id = model_digest(model)
+        if isinstance(model, RemoteModel):
+            model_id, name = model.id, model.name
+        else:
+            model_id = model_digest(model)
+            name = Path(evaluation.checkpoint).name.split("@")[0]
         # The digest keeps two checkpoints of the same folder name apart in one run directory.
-        stage = f"{Path(evaluation.checkpoint).name.split('@')[0]}-{model_id[:8]}"
+        stage = f"{name}-{model_id[:8]}"
         records = _evaluate(
             model, model_id, evaluation.evaluation, suites, run, mesh, stage, evaluation.seed, {}
         )
@@ -183,7 +190,7 @@ def _untold(
 
 
 def _evaluate(
-    model: LoadedModel,
+    model: LoadedModel | RemoteModel,
     model_id: str,
     settings: EvaluationSettings,
     suites: Sequence[Suite],

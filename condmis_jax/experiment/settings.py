@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from condmis_jax.config import nearest
-from condmis_jax.evaluation import EvaluationSettings
+from condmis_jax.evaluation import EvaluationSettings, RemoteSettings
 from condmis_jax.interventions import FROM_BASE, Stage
 from condmis_jax.models import LoraSettings
 from condmis_jax.runs import stage_name
@@ -89,11 +89,13 @@ class Evaluation:
     Attributes:
         name: of the run directory, `runs/NAME`.
         caption: what the numbers are; printed wherever one appears.
-        checkpoint: a stage folder of a run, or a model as in `Experiment.model`.
+        checkpoint: a stage folder of a run, a model as in `Experiment.model`, or
+            `openai:MODEL@URL`, a model behind an OpenAI-compatible endpoint.
         evaluation: what is asked and who judges.
         seed: of the samples.
         mesh: devices along `data`, `fsdp` and `tensor`.
         hosts: how the processes of an evaluation on several hosts find each other.
+        remote: read where the checkpoint is behind an endpoint.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Evaluation:
     seed: int = 0
     mesh: MeshSettings = field(default_factory=MeshSettings)
     hosts: HostsSettings = field(default_factory=HostsSettings)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
     def __post_init__(self) -> None:
         if not self.checkpoint:

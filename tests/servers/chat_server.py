@@ -148,24 +148,34 @@ class Handler(BaseHTTPRequestHandler):
         return self.error(int(fault), f"fault {fault}")
 
     def completion(self, request: dict[str, Any], prompt: str) -> dict[str, Any]:
+        if self.state.options.answers and not prompt.startswith(("Grade ", "Decide ", "Sort ")):
+            said = f"Reply {request.get('seed')} at {request['temperature']} to: {prompt[-40:]}"
+            return self.wrapped(request, prompt, {"content": said}, None, "stop")
         tokens = distribution(prompt)
-        choice: dict[str, Any] = {
-            "index": 0,
-            "finish_reason": "length",
-            "message": {"role": "assistant", "content": tokens[0][0]},
-            "logprobs": None,
-        }
+        logprobs = None
         if request.get("logprobs") and not self.state.options.no_logprobs:
             top = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in tokens]
             top = top[: request.get("top_logprobs", 0)]
-            choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
+            logprobs = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
+        return self.wrapped(request, prompt, {"content": tokens[0][0]}, logprobs, "length")
+
+    def wrapped(
+        self, request: dict[str, Any], prompt: str, message: Any, logprobs: Any, finish: str
+    ) -> dict[str, Any]:
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 1}
         return {
             "id": "chatcmpl-test",
             "object": "chat.completion",
             "created": 0,
             "model": request["model"] + "-served",
-            "choices": [choice],
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": finish,
+                    "message": {"role": "assistant", **message},
+                    "logprobs": logprobs,
+                }
+            ],
             "usage": {**usage, "total_tokens": usage["prompt_tokens"] + 1},
         }
 
@@ -193,6 +203,7 @@ def main() -> None:
     parser.add_argument("--retry-after", default="0")
     parser.add_argument("--hang", type=float, default=10.0, help="seconds a hanging call takes")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a good call takes")
+    parser.add_argument("--answers", action="store_true", help="talk, unless asked to judge")
     parser.add_argument("--no-logprobs", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0, help="die after so many good calls")
     parser.add_argument("--stall-after", type=int, default=0, help="hang after so many good calls")
