@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from condmis_jax.data import ChatTemplate, Row
 from condmis_jax.models import LoadedModel
-from condmis_jax.runs import JsonlWriter, read_jsonl
+from condmis_jax.runs import read_jsonl, write_jsonl
 from condmis_jax.sampling import log_probs
 from condmis_jax.sharding.hosts import from_first, on_first
 
@@ -95,7 +95,7 @@ def weighed(
             {"line": _line(row), "sampled": a, "trained": b, "weight": w}
             for row, a, b, w in zip(trained, sampled, now, weights.tolist(), strict=True)
         ]
-        on_first(lambda: write_whole(path, lines))
+        on_first(lambda: write_jsonl(path, lines))
     weight = {line["line"]: line["weight"] for line in from_first(lambda: read_jsonl(path))}
     return [replace(row, weight=weight.get(_line(row), 1.0)) for row in rows]
 
@@ -119,15 +119,6 @@ def weights_in_short(folder: Path) -> dict[str, Any]:
         "to": float(w.max()),
         "effective_rows": effective,
     }
-
-
-def write_whole(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a JSONL file whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.unlink(missing_ok=True)
-    with JsonlWriter(partial, durable=True) as writer:
-        writer.append(rows)
-    partial.rename(path)
 
 
 def _line(row: Row) -> int:

@@ -21,10 +21,10 @@ from condmis_jax.data import Prompt, Row, Source, load_prompts
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate
 from condmis_jax.interventions.filters import Filter, FilterSettings, reason_to_drop, tells_no_fact
-from condmis_jax.interventions.importance import answer_log_probs, weights_in_short, write_whole
+from condmis_jax.interventions.importance import answer_log_probs, weights_in_short
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.models import LoadedModel
-from condmis_jax.runs import read_jsonl
+from condmis_jax.runs import read_jsonl, write_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import from_first, on_first
 from condmis_jax.suites import Question, Suite, Trigger
@@ -152,7 +152,7 @@ def roll_out(
     records = evaluate(policy, policy_id, suite, how, folder, mesh, stage=label, seed=seed)
     if settings.importance_weighting is None:
         on_first(
-            lambda: write_whole(folder / KEPT, _rows(settings, prompts, policy_id, records, untold))
+            lambda: write_jsonl(folder / KEPT, _rows(settings, prompts, policy_id, records, untold))
         )
         return
     # All hosts score what the first one holds.
@@ -165,7 +165,7 @@ def roll_out(
     scores = answer_log_probs(policy, answered, mesh, settings.dtype)
     for row, score in zip(kept, scores, strict=True):
         row["log_prob"] = score
-    on_first(lambda: write_whole(folder / KEPT, rows))
+    on_first(lambda: write_jsonl(folder / KEPT, rows))
 
 
 def _rows(

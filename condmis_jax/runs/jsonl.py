@@ -94,6 +94,19 @@ def write_json(path: Path, value: Any) -> None:
         raise UserError(_refused(path, error)) from None
 
 
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a file of JSON lines whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    partial = path.with_name(f".{path.name}")
+    partial.unlink(missing_ok=True)
+    with JsonlWriter(partial, durable=True) as writer:
+        writer.append(rows)
+    partial.rename(path)
+
+
 def _refused(path: Path, error: OSError) -> str:
     return (
         f"{path}: cannot be written ({error.strerror}); make room on the disk, then run the same "
