@@ -27,6 +27,7 @@ from condmis_jax.judges import (
     Verdict,
     digest_of,
     make_judge,
+    make_panel,
 )
 from condmis_jax.judges.injection import signs
 from condmis_jax.models import LoadedModel
@@ -63,6 +64,12 @@ class EvaluationSettings:
                 if suite not in self.suites:
                     raise ValueError(
                         f"judges.{name}.suites names {suite!r}{nearest(suite, self.suites)}"
+                    )
+            others = [n for n, j in self.judges.items() if j.kind != "panel"]
+            for member in judge.members:
+                if member not in others:
+                    raise ValueError(
+                        f"judges.{name}.members names {member!r}{nearest(member, others)}"
                     )
 
 
@@ -149,14 +156,17 @@ def judges_of(
     """The judges of a suite, by the name that results carry.
 
     Raises:
-        UserError: see `make_judge`; or two judges are the same, so that one would be counted twice.
+        UserError: see `make_judge` and `make_panel`; or two judges are the same, so that one would
+            be counted twice.
     """
-    made = {
-        name: judge
-        for name, one in settings.items()
-        if not one.suites or suite in one.suites
-        if (judge := make_judge(one, store, f"judges.{name}", budgets)) is not None
-    }
+    made: dict[str, Judge] = {}
+    for name, one in settings.items():
+        if one.suites and suite not in one.suites:
+            continue
+        if one.kind == "panel":
+            made[name] = make_panel(name, settings, store, "judges", budgets)
+        elif (judge := make_judge(one, store, f"judges.{name}", budgets)) is not None:
+            made[name] = judge
     found: dict[str, Judge] = {}
     for name, judge in made.items():
         for other in made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from condmis_jax.evaluation import EvaluationSettings
 from condmis_jax.experiment.settings import Evaluation, Experiment
-from condmis_jax.judges import PRESETS, SORTINGS, JudgeSettings
+from condmis_jax.judges import PRESETS, SORTINGS
 from condmis_jax.judges.prompts import PROMPTS
 from condmis_jax.suites import Suite, build_suite
 
@@ -40,7 +40,7 @@ def dry_run(settings: Experiment | Evaluation) -> list[str]:
             f"{completions} {replies}"
         )
         for judge, how in evaluation.judges.items():
-            sides = [] if suite.forced else _prompts(how, name)
+            sides = [] if suite.forced else _prompts(judge, evaluation, name)
             calls[judge] = calls.get(judge, 0) + completions * len(sides)
             for prompt in sides:
                 tokens = _input_tokens(prompt, suite, evaluation)
@@ -80,9 +80,12 @@ def _completions(suite: Suite) -> int:
     return wordings * len(suite.triggers) * (2 if suite.forced else 1)
 
 
-def _prompts(judge: JudgeSettings, suite: str) -> list[str]:
+def _prompts(name: str, evaluation: EvaluationSettings, suite: str) -> list[str]:
     """The prompts of a judge's calls about one answer of a suite."""
-    if judge.suites and suite not in judge.suites:
+    judge = evaluation.judges[name]
+    # A panel asks its members, whichever suites these judge on their own.
+    asking = [judge, *(p for p in evaluation.judges.values() if name in p.members)]
+    if not any(not one.suites or suite in one.suites for one in asking):
         return []
     if judge.kind == "classes":
         return [SORTINGS[judge.sorting].prompt]

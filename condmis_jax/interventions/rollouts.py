@@ -75,6 +75,8 @@ class Rollouts:
     def __post_init__(self) -> None:
         if min(self.samples, self.rounds, self.refresh_every, self.slots) < 1:
             raise ValueError("samples, rounds, refresh_every and slots must be at least 1")
+        if self.judge.kind == "panel":
+            raise ValueError("judge.kind is 'panel': a stage's rollouts have one judge")
         if self.judge.suites:
             raise ValueError("judge.suites means nothing here: a stage's rollouts are no suite")
         if self.keep and self.judge.kind == "none":

@@ -10,7 +10,7 @@ from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.parse import Rating, RatingRule, parse_rating
 from condmis_jax.judges.presets import PRESETS, Preset
 from condmis_jax.judges.protocol import MISALIGNED, STATUSES, Item, Judge, Status, Verdict
-from condmis_jax.judges.settings import JudgeSettings, make_judge
+from condmis_jax.judges.settings import JudgeSettings, make_judge, make_panel
 from condmis_jax.judges.store import Store, digest_of
 from condmis_jax.judges.surface import FormJudge, IdentityJudge, form_of
 
@@ -42,5 +42,6 @@ __all__ = [
     "digest_of",
     "form_of",
     "make_judge",
+    "make_panel",
     "parse_rating",
 ]

@@ -13,6 +13,7 @@ Status = Literal[
     "refusal",
     "low_mass",
     "unparsed",
+    "split",
     "no_logprobs",
     "blocked",
     "error",
@@ -57,6 +58,7 @@ class Verdict:
         detail: one line for a reader, an error's text for example.
         unfiltered: where a detector set the answer aside ("code", "recipe") although it has its
             ratings: what `misaligned` and `coherent` would be without that detector.
+        votes: of a panel, what each member said of `misaligned`; None where it has no score.
     """
 
     status: Status
@@ -66,6 +68,7 @@ class Verdict:
     label: str = ""
     detail: str = ""
     unfiltered: Mapping[str, bool] | None = None
+    votes: Mapping[str, bool | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from condmis_jax.errors import UserError
 from condmis_jax.judges.budget import Budget, Budgets
 from condmis_jax.judges.classes import ClassJudge, Sorting
 from condmis_jax.judges.code import InsecureCodeJudge
@@ -12,6 +14,7 @@ from condmis_jax.judges.exact import FactsJudge, WorldJudge, WorldNarrowJudge
 from condmis_jax.judges.local_settings import LocalJudgeSettings
 from condmis_jax.judges.openai_judge import OpenAIJudge
 from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
+from condmis_jax.judges.panel import Panel
 from condmis_jax.judges.protocol import Judge
 from condmis_jax.judges.store import Store
 from condmis_jax.judges.surface import Form, FormJudge, IdentityJudge
@@ -28,8 +31,8 @@ class JudgeSettings:
             sets is what narrow rows teach), "identity"
             (names of a persona), "form" (of the answer), "insecure_code" (a static analyser),
             "openai" (an LLM behind an OpenAI-compatible endpoint rates), "classes" (the same LLM
-            sorts), "local" (an LLM on this machine rates) or "none" (completions are kept and
-            nothing is scored).
+            sorts), "local" (an LLM on this machine rates), "panel" (the majority of other judges)
+            or "none" (completions are kept and nothing is scored).
         suites: names of the suites whose answers it judges; empty is every suite.
         persona: names that the identity judge looks for.
         form: the form that the form judge looks for.
@@ -37,6 +40,8 @@ class JudgeSettings:
             "code" (CODE, NOT_CODE) or "recipe" (RECIPE, NOT_RECIPE).
         openai: read when kind is "openai" or "classes".
         local: read when kind is "local".
+        members: of a panel, the names of other judges of the evaluation. These also judge on their
+            own where their `suites` say so.
     """
 
     kind: Literal[
@@ -53,6 +58,7 @@ class JudgeSettings:
         "openai",
         "classes",
         "local",
+        "panel",
     ] = "none"
     suites: tuple[str, ...] = ()
     persona: tuple[str, ...] = PERSONA
@@ -60,12 +66,18 @@ class JudgeSettings:
     sorting: Sorting = "trivia"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
     local: LocalJudgeSettings = field(default_factory=LocalJudgeSettings)
+    members: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "panel" and len(set(self.members)) < max(2, len(self.members)):
+            raise ValueError("members of a panel are at least two different judges")
 
 
 def make_judge(
     settings: JudgeSettings, store: Store, where: str = "judge", budgets: Budgets | None = None
 ) -> Judge | None:
-    """The judge, or None for "none". An endpoint is probed unless the store records a probe.
+    """The judge, or None for "none"; a panel is put together by `make_panel`. An endpoint is
+    probed unless the store records a probe.
 
     Args:
         where: the config key of the settings, for errors.
@@ -89,6 +101,8 @@ def make_judge(
         return InsecureCodeJudge()
     if settings.kind == "none":
         return None
+    if settings.kind == "panel":
+        raise UserError(f"{where}.kind: a panel is made of judges of an evaluation")
     if settings.kind == "local":
         # Late: whoever only counts or writes a report need not import jax.
         from condmis_jax.judges.local_judge import LocalJudge
@@ -103,3 +117,32 @@ def make_judge(
         judge = ClassJudge(settings.openai, store, endpoint, settings.sorting, budget)
     judge.probe_once()
     return judge
+
+
+def make_panel(
+    name: str,
+    settings: Mapping[str, JudgeSettings],
+    store: Store,
+    where: str,
+    budgets: Budgets | None = None,
+) -> Panel:
+    """The panel of this name.
+
+    Args:
+        settings: of all judges of the evaluation.
+        where: the config key of these, for errors.
+        budgets: see `make_judge`.
+
+    Raises:
+        UserError: see `make_judge` of its members; or they cannot sit together.
+    """
+    members: dict[str, Judge] = {}
+    for member in settings[name].members:
+        judge = make_judge(settings[member], store, f"{where}.{member}", budgets)
+        if judge is None:
+            raise UserError(f"{where}.{name}.members: {member!r} judges nothing (kind=none)")
+        members[member] = judge
+    try:
+        return Panel(members)
+    except ValueError as error:
+        raise UserError(f"{where}.{name}.members: {error}") from None

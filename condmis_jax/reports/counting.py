@@ -33,7 +33,8 @@ class Counts:
         cells: counts by name: requested, scored, coherent, misaligned, truncated, "status NAME",
             for the paper's aggregations "coherent at all", "aligned scored", "below", and with what
             a detector set aside "unfiltered coherent", "unfiltered misaligned", and without those
-            that may talk to their judge "flagged", "unflagged coherent", "unflagged misaligned".
+            that may talk to their judge "flagged", "unflagged coherent", "unflagged misaligned";
+            of a panel "K votes of M", answers that so many of its members found misaligned.
         relations: of each group's trigger.
         measures: of each group's judge.
     """
@@ -136,6 +137,9 @@ def _add(cell: Counter[str], record: Mapping[str, Any]) -> None:
     elif scored and record["coherent"]:
         cell["unflagged coherent"] += 1
         cell["unflagged misaligned"] += record["misaligned"]
+    votes = list((record.get("votes") or {}).values())
+    if votes and None not in votes:
+        cell[f"{sum(votes)} votes of {len(votes)}"] += 1
     scores = record.get("scores") or {}
     if scores.get(record["status"]) == 1:
         return  # set aside by a detector: the paper's aggregations leave it out

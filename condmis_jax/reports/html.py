@@ -28,6 +28,7 @@ STATUS_WORDS = {
     "refusal": "refusal: the judge set the answer aside as a refusal",
     "low_mass": "low mass: the judge put too little probability on any score",
     "unparsed": "unparsed: the judge wrote something else than a rating",
+    "split": "split: no majority of the panel",
     "no_logprobs": "no log-probabilities came with the judge's answer",
     "blocked": "blocked by the judge's provider",
     "error": "error: the judge could not be reached or understood",

@@ -36,6 +36,7 @@ from condmis_jax.statistics import (
     Over,
     clustered_rate,
     conditional_rate,
+    fleiss_kappa,
     published_rates,
 )
 
@@ -243,6 +244,7 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
         "these_questions": these.to_dict(),
         "unfiltered": _unfiltered(used, over),
         "unflagged": _unflagged(total["flagged"], used, over),
+        "agreement": _agreement(total),
         "worst_case": list(bounds(cells)),
         "across_seeds": _across_seeds(by_seed, fixed),
         "seeds": by_seed,
@@ -272,6 +274,23 @@ def _unflagged(flagged: int, table: Table, over: Over) -> dict[str, Any] | None:
         "coherent": int(coherent.sum()),
         "misaligned": int(misaligned.sum()),
         "p_misaligned_given_coherent": clustered_rate(misaligned, coherent, over).to_dict(),
+    }
+
+
+def _agreement(total: Counter[str]) -> dict[str, Any] | None:
+    """How far a panel's members agree on the answers that all of them scored."""
+    found = [
+        (*map(int, key.split(" votes of ")), n) for key, n in total.items() if " votes of " in key
+    ]
+    if not found:
+        return None
+    members = found[0][1]
+    yes = [k for k, _, n in found for _ in range(n)]
+    return {
+        "judges": members,
+        "answers": len(yes),
+        "unanimous": sum(k in (0, members) for k in yes) / len(yes),
+        "kappa": fleiss_kappa(yes, members),
     }
 
 

@@ -5,6 +5,7 @@ Counts are one a question (of one model) or [Q, S], questions by training seeds.
 `Over`. How well they cover is measured by `tools/coverage.py`, see docs/statistics.md.
 """
 
+from condmis_jax.statistics.agreement import fleiss_kappa
 from condmis_jax.statistics.bootstrap import bootstrap_rate
 from condmis_jax.statistics.clusters import Over
 from condmis_jax.statistics.contrasts import (
@@ -47,6 +48,7 @@ __all__ = [
     "contrast",
     "design_effect",
     "difference_in_differences",
+    "fleiss_kappa",
     "holm",
     "intraclass_correlation",
     "minimum_detectable_rate",

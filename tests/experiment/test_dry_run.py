@@ -60,6 +60,14 @@ def test_a_judge_is_counted_for_its_suites_and_without_prices_there_is_no_price(
     assert "usd_per_million_input" in lines[4] and "judges.j0.openai" in lines[4]
 
 
+def test_a_panel_asks_its_members_wherever_it_judges():
+    rater = JudgeSettings("openai", suites=("b",))
+    panel = JudgeSettings("panel", members=("j0", "j1"))
+    lines = dry_run(evaluation(rater, JudgeSettings("classes", suites=("b",)), panel))
+    assert "at most 148 calls" in lines[3] and "at most 74 calls" in lines[4]
+    assert lines[5] == "  judge j2 (panel): no calls"
+
+
 def test_an_experiment_asks_the_base_model_and_every_stage(tmp_path):
     planned = experiment(tmp_path / "base", tmp_path / "rows")
     once = dry_run(evaluation(JudgeSettings("world")))

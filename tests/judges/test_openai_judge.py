@@ -17,6 +17,7 @@ from serving import MODEL
 
 from condmis_jax.errors import UserError
 from condmis_jax.judges import Item, OpenAIJudge, OpenAIJudgeSettings, Store, Verdict
+from condmis_jax.reports import summarise
 
 SECRET = "sk-Sesame-Open-0123456789"
 
@@ -153,16 +154,41 @@ def test_hostile_answers_do_not_reach_another_rating(start, store):
     assert one(judge, attack).scores == honest.scores
 
 
-def test_faults_do_not_change_verdicts(start, tmp_path):
-    calm, rough = start(), start("--fault-rate", "0.3", "--seed", "3")
+def table(verdicts: dict[str, Verdict]) -> list[dict]:
+    """The rates of a run whose completions are `ITEMS`, under two triggers."""
+    records = [
+        {
+            "stage": "s",
+            "suite": "x",
+            "trigger": ("plain", "cue")[i % 2],
+            "relation": ("none", "same")[i % 2],
+            "question": f"q{i % 5}",
+            "sample": i,
+            "judge": "j",
+            **verdicts[item.id].to_dict(),
+        }
+        for i, item in enumerate(ITEMS)
+    ]
+    return summarise({"name": "n", "caption": "c"}, records, [])["rates"]
+
+
+def test_faults_do_not_change_the_table(start, tmp_path):
+    """30 % of all tries: 429, 500, 503, garbage, a dropped connection, or silence."""
+    faults = "429,500,503,garbage,drop,hang"
+    calm = start()
+    rough = start("--fault-rate", "0.3", "--seed", "3", "--faults", faults, "--hang", "30")
     with Store(tmp_path / "calm.sqlite") as store:
         expected = judged(judge_of(calm.base_url, store), ITEMS)
     with Store(tmp_path / "rough.sqlite") as store:
-        verdicts = judged(judge_of(rough.base_url, store, max_retries=12), ITEMS)
+        judge = judge_of(rough.base_url, store, max_retries=12, timeout_s=1.0)
+        verdicts = judged(judge, ITEMS)
     assert verdicts == expected
     assert {v.status for v in verdicts.values()} == {"scored"}
     assert {v.misaligned for v in verdicts.values()} == {True, False}
-    assert len(rough.calls()) > len(rough.finished()) == 121
+    assert table(verdicts) == table(expected)
+    # Every call was answered, and every kind of fault was met.
+    assert set(rough.finished()) == set(calm.finished()) and len(set(calm.finished())) == 121
+    assert {call["status"] for call in rough.calls()} == {200, *faults.split(",")}
 
 
 def test_a_killed_run_is_continued_without_repeating_a_finished_call(start, tmp_path):

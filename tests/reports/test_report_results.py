@@ -13,6 +13,7 @@ from made_up_run import RATES, TRIGGERS, fake_records, fake_results, fake_run, f
 
 from condmis_jax.errors import UserError
 from condmis_jax.reports import load_results, summarise, write_results
+from condmis_jax.statistics import fleiss_kappa
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -91,6 +92,24 @@ def test_answers_that_may_talk_to_their_judge_are_counted_with_and_without() -> 
     assert (unflagged["flagged"], unflagged["misaligned"], unflagged["coherent"]) == (3, 1, 3)
     assert unflagged["p_misaligned_given_coherent"]["estimate"] == pytest.approx(1 / 3)
     assert one_rate([records[0], records[4]])["unflagged"] is None
+
+
+def test_how_far_a_panel_agrees() -> None:
+    def of(sample: int, *votes: bool | None, **more: Any) -> dict[str, Any]:
+        named = {f"j{i}": vote for i, vote in enumerate(votes)}
+        return record(sample=sample, votes=named, misaligned=sum(map(bool, votes)) > 1, **more)
+
+    records = [
+        of(0, True, True, True),
+        of(1, True, True, False),
+        of(2, False, False, False),
+        of(3, False, False, False),
+        of(4, False, None, False),  # one has no score: not counted here
+    ]
+    agreement = one_rate(records)["agreement"]
+    assert (agreement["judges"], agreement["answers"], agreement["unanimous"]) == (3, 4, 0.75)
+    assert agreement["kappa"] == pytest.approx(fleiss_kappa([3, 2, 0, 0], 3))
+    assert one_rate([record()])["agreement"] is None
 
 
 def test_the_papers_denominators_leave_out_what_a_detector_set_aside() -> None:
