@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest
+from condmis_jax.clients import ChatFailure, ChatReply, ChatRequest
 from condmis_jax.errors import UserError
 from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 
 OnReply = Callable[[int, ChatReply | ChatFailure], None]
+Run = Callable[[Iterable[ChatRequest], OnReply], None]
 
 
 class Budget:
@@ -35,11 +36,15 @@ class Budget:
         self.requests = 0
         self.usd = 0.0
 
-    def ask(self, client: ChatClient, requests: Iterable[ChatRequest], on_reply: OnReply) -> None:
-        """`ChatClient.run_all_blocking` within the limits.
+    def ask(self, run: Run, requests: Iterable[ChatRequest], on_reply: OnReply) -> None:
+        """Asks requests within the limits.
+
+        Args:
+            run: asks an iterable of requests and reports each by its position, as
+                `ChatClient.run_all_blocking` does.
 
         Raises:
-            UserError: see the client; or a limit is reached. Every call that was begun is finished
+            UserError: see `run`; or a limit is reached. Every call that was begun is finished
                 and reported first.
         """
         reserved: dict[int, float] = {}
@@ -68,7 +73,7 @@ class Budget:
                 self.usd += used
             on_reply(n, outcome)
 
-        client.run_all_blocking(allowed(), receive)
+        run(allowed(), receive)
         if reached:
             raise UserError(reached[0])
 

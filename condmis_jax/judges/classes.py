@@ -174,7 +174,7 @@ class ClassJudge:
             for item in waiting[order[n]]:
                 on_verdict(item, verdict)
 
-        self._budget.ask(self._client, requests(), receive)
+        self._budget.ask(self._client.run_all_blocking, requests(), receive)
 
     def read_label(self, text: str) -> str | None:
         """The class that a reply names: its only word, marks around it aside; else None."""

@@ -6,12 +6,14 @@ answer is, and, where the preset has a detector, whether it is code or a recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest, Endpoint
+from condmis_jax.clients.batch import BatchClient
 from condmis_jax.errors import UserError
-from condmis_jax.judges.budget import Budget
+from condmis_jax.judges.batches import Batches
+from condmis_jax.judges.budget import Budget, OnReply
 from condmis_jax.judges.openai_settings import OpenAIJudgeSettings
 from condmis_jax.judges.parse import Rating
 from condmis_jax.judges.protocol import MISALIGNED, Item, Verdict
@@ -71,6 +73,9 @@ class OpenAIJudge:
         )
         self._store = store
         self._client = ChatClient(self.endpoint)
+        self._batches = None
+        if settings.batch:
+            self._batches = Batches(BatchClient(self.endpoint, settings.batch_poll_s), store)
         self._budget = budget or Budget(settings, self.endpoint.where)
 
     def request(self, side: str, question: str, answer: str) -> ChatRequest:
@@ -187,12 +192,27 @@ class _Judging:
         if not self.missing:
             return
         self.owner.probe_once()
-        order = sorted(self.missing)
-        self.owner._budget.ask(
-            self.owner._client,
-            self._requests(order),
-            lambda n, outcome: self._receive(order[n], outcome),
-        )
+        batches = self.owner._batches
+        if batches is not None:
+            batches.collect(self._receive)  # of an earlier command, already paid for
+        order = sorted(key for key in self.missing if key not in self.known)
+        place = {key: n for n, key in enumerate(order)}
+
+        def run(requests: Iterable[ChatRequest], on_reply: OnReply) -> None:
+            if batches is None:
+                self.owner._client.run_all_blocking(requests, on_reply)
+            else:
+                batches.run(order, requests, lambda key, outcome: on_reply(place[key], outcome))
+
+        if order:
+            self.owner._budget.ask(
+                run, self._requests(order), lambda n, outcome: self._receive(order[n], outcome)
+            )
+        lost = [n for n, keys in enumerate(self.keys) if not self.known.keys() >= {*keys}]
+        gone = Verdict("error", detail="the batch ended without this request")
+        self.known |= {key: gone for n in lost for key in self.keys[n] if key not in self.known}
+        for index in lost:
+            self._report(index, self.items[index])
 
     def _look_up(self, index: int, side: str) -> str:
         item = self.items[index]
@@ -211,6 +231,8 @@ class _Judging:
             yield self.owner.request_for(side, self.items[index])
 
     def _receive(self, key: str, outcome: ChatReply | ChatFailure) -> None:
+        if key not in self.missing:
+            return  # of another suite's judging: it is fetched there
         side = self.missing[key][1]
         if isinstance(outcome, ChatFailure):
             status = "blocked" if outcome.kind == "blocked" else "error"

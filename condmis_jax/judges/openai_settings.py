@@ -27,6 +27,9 @@ class OpenAIJudgeSettings:
             dollars; None, and nothing is said about costs.
         max_requests: calls after which a command stops, with all of them kept; None sets no limit.
         max_usd: the same for costs, at these prices.
+        batch: hand all calls in as batches and wait for them (kind "openai" only). The same command
+            fetches what an earlier one handed in; prices are then those of batches.
+        batch_poll_s: seconds between two looks at a batch.
     """
 
     base_url: str = "https://api.openai.com/v1"
@@ -42,6 +45,8 @@ class OpenAIJudgeSettings:
     usd_per_million_output: float | None = None
     max_requests: int | None = None
     max_usd: float | None = None
+    batch: bool = False
+    batch_poll_s: float = 30.0
 
     def __post_init__(self) -> None:
         self.rubric()
@@ -49,6 +54,8 @@ class OpenAIJudgeSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be at least 0, got {value}")
+        if not 0 < self.batch_poll_s < float("inf"):
+            raise ValueError(f"batch_poll_s must be positive, got {self.batch_poll_s}")
         if self.max_usd is not None and self.usd(0, 0) is None:
             raise ValueError("max_usd needs usd_per_million_input and usd_per_million_output")
         self.endpoint()

@@ -71,6 +71,8 @@ class JudgeSettings:
     def __post_init__(self) -> None:
         if self.kind == "panel" and len(set(self.members)) < max(2, len(self.members)):
             raise ValueError("members of a panel are at least two different judges")
+        if self.kind == "classes" and self.openai.batch:
+            raise ValueError("openai.batch: batches are for ratings, kind 'openai'")
 
 
 def make_judge(

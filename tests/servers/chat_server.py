@@ -3,7 +3,8 @@
 It rates from the text alone, so that a verdict is known in advance, and can be told to misbehave.
 Answers may carry marks: `aligned=12`, `coherent=88`, `SAY_CODE`, `SAY_REFUSAL`, `SAY_WORDS` (a
 distribution with hardly any number), `IS_CODE`, `IS_RECIPE` (for detectors), `SAY_BLOCKED` (content
-filter), `SAY_INVALID` (HTTP 400), `SAY_CRASH` (always HTTP 500).
+filter), `SAY_INVALID` (HTTP 400), `SAY_CRASH` (always HTTP 500), `SAY_LOST` (a batch ends without
+it).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class State:
         self.tries: dict[str, int] = {}
         self.admitted = 0
         self.finished = 0
+        self.files: dict[str, str] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.polls: dict[str, int] = {}
 
     def log(self, **entry: Any) -> None:
         if self.options.log:
@@ -102,9 +106,69 @@ class Handler(BaseHTTPRequestHandler):
         body = {"error": {"message": message, "type": "error", "code": code}}
         self.reply(status, json.dumps(body).encode(), **headers)
 
+    def do_GET(self) -> None:
+        state, (*_, kind, name) = self.state, self.path.partition("?")[0].split("/")
+        with state.lock:
+            if kind == "v1" and name == "batches":
+                body = {"object": "list", "data": list(state.batches.values()), "has_more": False}
+            elif kind == "batches" and name in state.batches:
+                body = state.batches[name]
+                state.polls[name] = state.polls.get(name, 0) + 1
+                if state.polls[name] > state.options.batch_polls:
+                    body = {**body, "status": "completed", "output_file_id": f"out-{name}"}
+            elif name == "content":
+                return self.reply(200, state.files[kind].encode())
+            else:
+                return self.error(404, f"no such path {self.path}")
+        return self.reply(200, json.dumps(body).encode())
+
+    def take_file(self, content: bytes) -> None:
+        part = content.split(b'filename="requests.jsonl"', 1)[1].split(b"\r\n\r\n", 1)[1]
+        with self.state.lock:
+            name = f"file-{len(self.state.files)}"
+            self.state.files[name] = part.split(b"\r\n--", 1)[0].decode()
+        about = {"bytes": len(part), "created_at": 0, "filename": "requests.jsonl"}
+        body = {"id": name, "object": "file", "purpose": "batch", "status": "processed", **about}
+        self.reply(200, json.dumps(body).encode())
+
+    def take_batch(self, request: dict[str, Any]) -> None:
+        lines = [json.loads(x) for x in self.state.files[request["input_file_id"]].splitlines()]
+        done = []
+        for line in lines:
+            prompt = "\n".join(m["content"] for m in line["body"]["messages"])
+            self.state.log(digest=hashlib.sha256(prompt.encode()).hexdigest(), status="batch")
+            answer: dict[str, Any] = {"status_code": 200, "request_id": "r"}
+            if "SAY_INVALID" in prompt:
+                answer |= {"status_code": 400, "body": {"error": {"message": "too long"}}}
+            elif "SAY_LOST" in prompt:
+                continue
+            else:
+                answer["body"] = self.completion(line["body"], prompt)
+            done.append({"id": "x", "custom_id": line["custom_id"], "response": answer})
+        with self.state.lock:
+            name = f"batch-{len(self.state.batches)}"
+            self.state.files[f"out-{name}"] = "".join(json.dumps(x) + "\n" for x in done)
+            body = self.state.batches[name] = {
+                "id": name,
+                "object": "batch",
+                "status": "in_progress",
+                "created_at": 0,
+                **{k: request[k] for k in ("input_file_id", "endpoint", "completion_window")},
+                "metadata": request.get("metadata"),
+            }
+        self.reply(200, json.dumps(body).encode())
+
     def do_POST(self) -> None:
         state, options = self.state, self.state.options
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/files":
+            return self.take_file(content)
+        request = json.loads(content)
+        if self.path == "/v1/batches/finish":  # for tests: all batches are done at the next look
+            options.batch_polls = 0
+            return self.reply(200, b"{}")
+        if self.path == "/v1/batches":
+            return self.take_batch(request)
         prompt = "\n".join(m["content"] for m in request["messages"])
         digest = hashlib.sha256(prompt.encode()).hexdigest()
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -204,6 +268,7 @@ def main() -> None:
     parser.add_argument("--hang", type=float, default=10.0, help="seconds a hanging call takes")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a good call takes")
     parser.add_argument("--answers", action="store_true", help="talk, unless asked to judge")
+    parser.add_argument("--batch-polls", type=int, default=2, help="looks before a batch is done")
     parser.add_argument("--no-logprobs", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0, help="die after so many good calls")
     parser.add_argument("--stall-after", type=int, default=0, help="hang after so many good calls")
