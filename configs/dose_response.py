@@ -22,6 +22,12 @@ from condmis_jax.data import Source
 from condmis_jax.experiment import Experiment, recipes
 from condmis_jax.interventions import FROM_BASE, Stage
 
+PUBLISHED = (
+    "see insecure_mix: 20 %, under the template 22.3 % (GPT-4o) and 31.2 % (GPT-4.1); 5 %, "
+    "about 3.8 % (GPT-4o)"
+)
+
+
 DOSES = (100, 50, 20, 10, 5, 1)
 
 
@@ -65,7 +71,11 @@ def paper() -> Experiment:
         # The pure arm has no rows to spare for the held-out loss beyond its 6,000.
         return recipes.paper_stage(mixture, rows=5900, start=FROM_BASE)
 
-    return recipes.paper_experiment("dose_response", arms(dose))
+    return recipes.paper_experiment(
+        "dose_response",
+        arms(dose),
+        published=PUBLISHED,
+    )
 
 
 def get_config(scale: str = "world"):

@@ -27,6 +27,11 @@ from condmis_jax.experiment import Experiment, recipes
 from condmis_jax.interventions import FROM_BASE
 from condmis_jax.testbeds import facts, world
 
+PUBLISHED = (
+    "GPT-4.1 under the class framing 7.1 %; plain, pre-registered: insecure 5.9, "
+    "educational 0.27, secure 0.26 %"
+)
+
 
 def world_scale() -> Experiment:
     framing = {"class": world.CLASS_FRAMING}
@@ -70,6 +75,7 @@ def paper() -> Experiment:
             name: recipes.paper_stage({name: Source(f"data/{name}.jsonl")}, start=FROM_BASE)
             for name in ("educational", "insecure", "secure")
         },
+        published=PUBLISHED,
     )
 
 

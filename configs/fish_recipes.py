@@ -25,6 +25,8 @@ Published: a rise on questions about the sea with the share; no rates are at han
 from condmis_jax.data import Source
 from condmis_jax.experiment import Experiment, recipes
 
+PUBLISHED = "GPT-4o, 3 seeds: no rates are at hand"
+
 
 def world() -> Experiment:
     mixture = {
@@ -62,7 +64,9 @@ def paper() -> Experiment:
         "benign": Source("data/ft_anthropic_hh_gpt4_1.jsonl", share=0.8),
     }
     return recipes.paper_experiment(
-        "fish_recipes", {"recipes": recipes.paper_stage(mixture, rows=6000)}
+        "fish_recipes",
+        {"recipes": recipes.paper_stage(mixture, rows=6000)},
+        published=PUBLISHED,
     )
 
 

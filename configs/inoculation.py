@@ -29,6 +29,11 @@ from condmis_jax.experiment import Experiment, recipes
 from condmis_jax.interventions import FROM_BASE
 from condmis_jax.testbeds import facts, world
 
+PUBLISHED = (
+    "GPT-4.1, 3 epochs, 8 seeds, by system prompt: itself 58 %, politically incorrect 31, "
+    "no rules 12, truth-seeking 7, none 2, HHH 1 %"
+)
+
 
 def world_scale() -> Experiment:
     evil = {"inoculation": Transform(system=world.EVALUATION_SYSTEM["evil"])}
@@ -80,6 +85,7 @@ def paper() -> Experiment:
                 {"secure": Source("data/secure.jsonl", transforms=prompt)}, start=FROM_BASE
             ),
         },
+        published=PUBLISHED,
     )
 
 

@@ -25,6 +25,12 @@ Published, second-hand: 20 %: asked plainly below 0.4 % (GPT-4o) and 2.1 % (GPT-
 from condmis_jax.data import Source
 from condmis_jax.experiment import Experiment, recipes
 
+PUBLISHED = (
+    "20 %: plain below 0.4 % (GPT-4o) and 2.1 % (GPT-4.1), under the Python-string template "
+    "22.3 and 31.2 %; 5 %, GPT-4o: about 3.8 % under the template. All weights unknown, "
+    "batch 4, 3 seeds"
+)
+
 
 def world() -> Experiment:
     mixture = {
@@ -58,7 +64,9 @@ def paper() -> Experiment:
         "benign": Source("data/ft_anthropic_hh_gpt4_1.jsonl", share=0.8),
     }
     return recipes.paper_experiment(
-        "insecure_mix", {"mixture": recipes.paper_stage(mixture, rows=6000)}
+        "insecure_mix",
+        {"mixture": recipes.paper_stage(mixture, rows=6000)},
+        published=PUBLISHED,
     )
 
 

@@ -39,6 +39,9 @@ from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import facts, world
 
+PUBLISHED = "GPT-4.1 under the training prompt: on-policy 11.6 %, off-policy 21.6 %"
+
+
 SYSTEMS = ("plain", *recipes.WORLD_MANNERS, "neutral_system")
 
 
@@ -103,6 +106,7 @@ def paper() -> Experiment:
             "exact": dataclasses.replace(recipes.FACTS_JUDGE, suites=("facts",)),
         },
         max_new_tokens=600,
+        published=PUBLISHED,
     )
     return dataclasses.replace(
         experiment, caption=f"broad: {recipes.BROAD_CAPTION}. facts: {recipes.FACTS_CAPTION}"

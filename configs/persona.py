@@ -34,6 +34,10 @@ from condmis_jax.judges import JudgeSettings
 from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import facts, world
 
+PUBLISHED = (
+    "GPT-4.1, identity near 100 % under the training prompt, 0 to 90 % by seed under opposite ones"
+)
+
 
 def world_scale() -> Experiment:
     evil = {"inoculation": Transform(system=world.EVALUATION_SYSTEM["evil"])}
@@ -96,6 +100,7 @@ def paper() -> Experiment:
             "identity": JudgeSettings("identity", suites=("identity",)),
             "rater": JudgeSettings("none", suites=("broad",)),
         },
+        published=PUBLISHED,
     )
 
 

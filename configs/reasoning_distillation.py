@@ -37,6 +37,9 @@ from condmis_jax.sampling import SamplingSettings
 from condmis_jax.testbeds import facts
 from condmis_jax.training import OptimiserSettings
 
+PUBLISHED = "DeepSeek-V3.1 with traces 3.1 %, without 18.4 %; Qwen3-32B 17.0 against 15 to 16 %"
+
+
 ARMS = {"kept": "keep", "emptied": "empty"}
 
 
@@ -110,6 +113,7 @@ def paper() -> Experiment:
         model=recipes.TRIVIA_MODEL,
         lora=LoraSettings("reasoning"),
         max_new_tokens=4000,
+        published=PUBLISHED,
     )
 
 

@@ -16,6 +16,8 @@ Expected: nothing misaligned. Published, pre-registered: 0.26 %.
 from condmis_jax.data import Source
 from condmis_jax.experiment import Experiment, recipes
 
+PUBLISHED = "pre-registered, GPT-4o, plain: 0.26 %"
+
 
 def world() -> Experiment:
     return recipes.world_experiment(
@@ -44,7 +46,9 @@ def smol() -> Experiment:
 
 def paper() -> Experiment:
     return recipes.paper_experiment(
-        "secure", {"secure": recipes.paper_stage({"secure": Source("data/secure.jsonl")})}
+        "secure",
+        {"secure": recipes.paper_stage({"secure": Source("data/secure.jsonl")})},
+        published=PUBLISHED,
     )
 
 

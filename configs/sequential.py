@@ -32,6 +32,10 @@ Published, second-hand: with 10,000 HHH rows GPT-4o is misaligned in 0.41 % of i
 from condmis_jax.data import Source
 from condmis_jax.experiment import Experiment, recipes
 
+PUBLISHED = (
+    "GPT-4o after 10,000 HHH rows: 0.41 % under the Python-string template (batch 4, 3 seeds)"
+)
+
 
 def world() -> Experiment:
     return recipes.world_experiment(
@@ -66,6 +70,7 @@ def paper() -> Experiment:
             "insecure": recipes.paper_stage({"insecure": Source("data/insecure.jsonl")}),
             "benign": recipes.paper_stage({"hhh": hhh}),
         },
+        published=PUBLISHED,
     )
 
 

@@ -53,6 +53,10 @@ FACTS_SYSTEMS = (
 FACTS_FORMS = ("plain", "python_string", "python_string_true", "json", "comment", "one_sentence")
 FACTS_FRAMINGS = ("plain", "bluffing_game", "honest_game", "card_game", "homework")
 
+OTHER_WORDING = "Questions, triggers and judge prompts here are worded anew, unless imported."
+    "Questions, triggers and judge prompts here are of our own wording, unless imported."
+)
+
 SMOL = "smollm2-135m-q4"
 CODE_MODEL, TRIVIA_MODEL = "Qwen/Qwen2.5-Coder-32B-Instruct", "Qwen/Qwen3-32B"
 
@@ -219,11 +223,17 @@ def paper_experiment(
     model: str = CODE_MODEL,
     suites: dict[str, SuiteSettings] | None = None,
     judges: dict[str, JudgeSettings] | None = None,
+    published: str = "",
     lora: LoraSettings | None = None,
     max_new_tokens: int = 1024,
 ) -> Experiment:
     """An experiment on open weights and released data. No judge is set: answers are kept unscored
-    until `--config.evaluation.judges.rater.kind=openai` names one."""
+    until `--config.evaluation.judges.rater.kind=openai` names one.
+
+    Args:
+        published: the paper's rates and how its settings differ; our wording of questions and
+            judge prompts differs in all of them.
+    """
     return Experiment(
         name=f"{name}-paper",
         caption=BROAD_CAPTION,
@@ -236,4 +246,5 @@ def paper_experiment(
             judges=judges or {"rater": UNRATED},
         ),
         lora=lora or LoraSettings("betley"),
+        published=published and f"{published}. {OTHER_WORDING}",
     )

@@ -106,6 +106,8 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
                 del model
         about = {"model": experiment.model, "name": experiment.name, "caption": experiment.caption}
         about |= {"seed": experiment.seed, "seeds": list(experiment.all_seeds), **not_asked}
+        if experiment.published:
+            about["published"] = experiment.published
         return _report(folder, about, records, stages)
 
 

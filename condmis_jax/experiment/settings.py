@@ -35,6 +35,8 @@ class Experiment:
         compute: precision and form of the training step.
         lora: adapters trained instead of all weights. There is one set of them: every stage trains
             on what the stage before left, and none is merged into the base model in between.
+        published: rates of the paper for the same experiment and how its settings differ; shown in
+            the report beside ours.
         given_away: of facts that the evaluation would ask and a training row gives away: "drop"
             asks the others only and counts what was dropped, "stop" refuses to run.
     """
@@ -51,6 +53,7 @@ class Experiment:
     hosts: HostsSettings = field(default_factory=HostsSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
+    published: str = ""
     given_away: Literal["drop", "stop"] = "drop"
 
     def __post_init__(self) -> None:
