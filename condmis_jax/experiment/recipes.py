@@ -54,8 +54,6 @@ FACTS_FORMS = ("plain", "python_string", "python_string_true", "json", "comment"
 FACTS_FRAMINGS = ("plain", "bluffing_game", "honest_game", "card_game", "homework")
 
 OTHER_WORDING = "Questions, triggers and judge prompts here are worded anew, unless imported."
-    "Questions, triggers and judge prompts here are of our own wording, unless imported."
-)
 
 SMOL = "smollm2-135m-q4"
 CODE_MODEL, TRIVIA_MODEL = "Qwen/Qwen2.5-Coder-32B-Instruct", "Qwen/Qwen3-32B"
