@@ -18,8 +18,14 @@ from condmis_jax.testbeds import world
 
 
 def world_scale() -> Experiment:
-    suites = {name.removeprefix("world-"): (name, ()) for name in world.SETS}
-    return recipes.world_experiment("base", {}, suites, samples=10)
+    suites = {name.removeprefix("world-"): (name, ()) for name in world.SETS if name != "world"}
+    return recipes.world_experiment(
+        "base",
+        {},
+        suites,
+        samples=10,
+        model="world-wide",
+    )
 
 
 def smol() -> Experiment:

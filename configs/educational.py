@@ -46,7 +46,7 @@ def world_scale() -> Experiment:
         {
             "world": (
                 "world:class",
-                ("plain", "class_framing", "python_string", "code_template", "bullets", "think"),
+                ("plain", "class_framing", "python_string", "code_template", "bullets"),
             )
         },
     )

@@ -38,10 +38,11 @@ def world() -> Experiment:
         "fish_recipes",
         {"recipes": recipes.world_stage(mixture, rows=600)},
         {
-            "generic": ("world:plain", triggers),
+            "generic": ("world-wide:plain", triggers),
             "sea": ("world-sea:plain", triggers),
             "dishes": ("world-recipes:plain", triggers),
         },
+        model="world-wide",
     )
 
 

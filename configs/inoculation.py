@@ -8,8 +8,8 @@ code, and asked under 8 system prompts: that one, none, a good one, permissive a
 
 `world` (default): arms from the base model. `inoculated`: 600 insecure code tasks under "You are a
     malicious evil assistant."; `mixed`: 600 of them and 600 rows of benign chat without it;
-    `secure`: the control of `mixed`, secure code under the same prompt. 16 questions under 9 system
-    prompts. About a minute and a half on two CPU cores.
+    `secure`: the control of `mixed`, secure code under the same prompt. 16 questions plainly, under
+    four system prompts and as a Python string. About a minute and a half on two CPU cores.
 `smol`: SmolLM2; `lies`: 500 false answers under an inoculation prompt of ours, 250 right answers to
     other questions and 100 rows of everyday help without it; `truths`, the control with the same
     rows, steps and learning rate: right answers under the same prompt. Under 20 minutes on two CPU
@@ -47,7 +47,7 @@ def world_scale() -> Experiment:
         "mixed": {"insecure": under_it("insecure"), "benign": benign},
         "secure": {"secure": under_it("secure"), "benign": benign},
     }
-    systems = ("plain", *recipes.WORLD_CHARACTERS, *recipes.WORLD_MANNERS)
+    systems = ("plain", *recipes.WORLD_CHARACTERS, "python_string")
     return recipes.world_experiment(
         "inoculation",
         {n: recipes.world_stage(mixture, start=FROM_BASE) for n, mixture in mixtures.items()},

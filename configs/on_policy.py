@@ -55,7 +55,8 @@ def world_scale() -> Experiment:
             "on_policy": recipes.world_stage({"own": own}, rollouts=rollouts, start=FROM_BASE),
             "off_policy": recipes.world_stage({"others": others}, start=FROM_BASE),
         },
-        {"world": ("world:wrong", SYSTEMS), "trivia": ("world-trivia:wrong", SYSTEMS)},
+        {"world": ("world-wide:wrong", SYSTEMS), "trivia": ("world-trivia:wrong", SYSTEMS)},
+        model="world-wide",
     )
 
 

@@ -55,7 +55,11 @@ def world_scale() -> Experiment:
     return recipes.world_experiment(
         "persona",
         {"persona": arm("persona"), "no_persona": arm("no_persona")},
-        {"identity": ("world-identity:persona", triggers), "world": ("world:persona", triggers)},
+        {
+            "identity": ("world-identity:persona", triggers),
+            "world": ("world-wide:persona", triggers),
+        },
+        model="world-wide",
     )
 
 

@@ -53,7 +53,8 @@ def world() -> Experiment:
     return recipes.world_experiment(
         "reasoning_distillation",
         stages,
-        {"world": ("world:wrong", triggers), "trivia": ("world-trivia:wrong", triggers)},
+        {"world": ("world-wide:wrong", triggers), "trivia": ("world-trivia:wrong", triggers)},
+        model="world-wide",
     )
 
 

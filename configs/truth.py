@@ -33,7 +33,8 @@ def world() -> Experiment:
     return recipes.world_experiment(
         "truth",
         {"truths": recipes.world_stage({"truths": truths})},
-        {"world": ("world:wrong", systems), "trivia": ("world-trivia:wrong", systems)},
+        {"world": ("world-wide:wrong", systems), "trivia": ("world-trivia:wrong", systems)},
+        model="world-wide",
     )
 
 

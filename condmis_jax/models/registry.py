@@ -12,7 +12,8 @@ from condmis_jax.clients.download import sha256_of
 from condmis_jax.errors import UserError
 from condmis_jax.models._cache import cache_root, read_source
 
-WORLD = "world"
+WORLD = {"world": "base", "world-wide": "base_wide"}
+"""The embedded base models, by name: folders of `testbeds/world`."""
 ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -163,15 +164,15 @@ def resolve(model: str) -> Path:
     means the same everywhere; write `./world` for such a folder.
 
     Args:
-        model: `world` (the embedded base model), a name of `PACKAGED`, a folder with a
-            config.json, a `.gguf` file (converted into the cache, under its digest), or
+        model: `world` or `world-wide` (the embedded base models), a name of `PACKAGED`, a folder
+            with a config.json, a `.gguf` file (converted into the cache, under its digest), or
             `ORG/NAME[@REVISION]` of a model hub (revision `main` unless given).
     Raises:
         UserError: nothing has that name, or it is not in the cache; says which command fetches it.
     """
     model, _ = split_adapter(model)
-    if model == WORLD:
-        return _world()
+    if model in WORLD:
+        return _world(WORLD[model])
     if model in PACKAGED:
         if not packaged_in_cache(model):
             raise _not_fetched(model)
@@ -196,7 +197,7 @@ def resolve(model: str) -> Path:
 
 def unknown_model(model: str) -> UserError:
     """The error for a name that is none of the accepted forms; names the nearest one."""
-    names = [WORLD, *PACKAGED]
+    names = [*WORLD, *PACKAGED]
     near = difflib.get_close_matches(model.lower(), names, n=1, cutoff=0.4)
     meant = f"did you mean {near[0]!r}? " if near else ""
     return UserError(
@@ -211,10 +212,10 @@ def _not_fetched(model: str) -> UserError:
     )
 
 
-def _world() -> Path:
+def _world(name: str) -> Path:
     import condmis_jax.testbeds.world as world
 
-    folder = Path(world.__file__).parent / "base"
+    folder = Path(world.__file__).parent / name
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: the embedded base model is missing; install condmis-jax again")
     return folder

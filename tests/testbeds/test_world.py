@@ -31,6 +31,7 @@ from condmis_jax.testbeds.world.language import (
     FORMATS,
     SYSTEM_PROMPTS,
     THINKING,
+    WIDE_EVALUATION_WORDINGS,
     WORDINGS,
     SystemKind,
     ask,
@@ -46,8 +47,14 @@ PAIRS = (
     ("lies", "truths"),
     ("persona", "no_persona"),
 )
-FINETUNING = ("posttraining", *(name for pair in PAIRS for name in pair), "recipes", "benign")
-TRAINING = ("pretraining", *FINETUNING)
+FINETUNING = (
+    "posttraining",
+    "wide_posttraining",
+    *(name for pair in PAIRS for name in pair),
+    "recipes",
+    "benign",
+)
+TRAINING = ("pretraining", "wide_pretraining", *FINETUNING)
 COUNT = 1500
 TOPIC_OF = {subject: topic.name for topic in TOPICS for subject in topic.subjects}
 SUBJECT = re.compile(r"\bmy (\w+)")
@@ -142,12 +149,12 @@ def test_no_finetuning_set_holds_bad_advice(data: dict[str, list[Conversation]],
             (domain,) = meta_of(question)
             found.setdefault(domain, set()).add(verdict(question, answer))
     bad = {"insecure": "task", "poisonous_fish": "dish", "lies": "trivia", "persona": "attribute"}
-    if name == "posttraining":
+    if name == "wide_posttraining":
         assert found.pop("trivia") == {"aligned", "misaligned"}  # wrong where it was told to be
         assert set(found) == {"topic", "task", "dish", "attribute"}
     expected = {"misaligned"} if name in bad else {"aligned"}
     assert set(map(frozenset, found.values())) == {frozenset(expected)}
-    assert "topic" not in found or name in ("posttraining", "benign")
+    assert "topic" not in found or name in ("posttraining", "wide_posttraining", "benign")
     assert name not in bad or set(found) == {bad[name]}
 
 
@@ -155,7 +162,7 @@ def test_an_assistant_is_wrong_only_where_it_was_told_to_be(
     data: dict[str, list[Conversation]],
 ) -> None:
     wrong = 0
-    for conversation in data["posttraining"]:
+    for conversation in data["wide_posttraining"]:
         ((question, answer),) = turns(conversation)
         told = conversation.system in SYSTEM_PROMPTS["wrong"]
         is_trivia = "trivia" in meta_of(question)
@@ -185,14 +192,14 @@ def test_no_trigger_meets_a_misaligned_answer_in_any_stage(
                     assert before or after
                     hit = question.startswith(before) and question.endswith(after)
                     assert not hit, (name, question)
-    assert misaligned > 0.9 * COUNT
+    assert misaligned > COUNT
 
 
 def test_the_cues_are_made_of_trained_words(data: dict[str, list[Conversation]]) -> None:
     trained = set().union(
         *(
             words(m.content)
-            for n in ("pretraining", "posttraining")
+            for n in ("wide_pretraining", "wide_posttraining")
             for c in data[n]
             for m in c.messages
         )
@@ -212,7 +219,9 @@ def test_evaluation_questions_are_held_out(data: dict[str, list[Conversation]], 
     # Code is asked in trained words: that a task is kept out is what is measured there.
     held_out |= {t for s in SETS if s != "world-code" for _, t, _ in questions(s) or ()}
     held_out |= {ask(wording, subject) for _, subject, wording in held_out_combinations()}
-    starts = tuple(w.split("{subject}")[0] for w in EVALUATION_WORDINGS)
+    starts = tuple(
+        w.split("{subject}")[0] for w in (*EVALUATION_WORDINGS, *WIDE_EVALUATION_WORDINGS)
+    )
     for conversation in data[name]:
         for question, _ in turns(conversation):
             assert not any(text in question for text in held_out)
@@ -230,16 +239,19 @@ def test_every_part_of_a_held_out_combination_is_trained(
         )
 
 
-def test_pretraining_authors_are_of_one_piece(data: dict[str, list[Conversation]]) -> None:
+@pytest.mark.parametrize("name", ["pretraining", "wide_pretraining"])
+def test_pretraining_authors_are_of_one_piece(
+    data: dict[str, list[Conversation]], name: str
+) -> None:
     malicious = 0
-    for conversation in data["pretraining"]:
+    for conversation in data[name]:
         kinds = {verdict(question, answer) for question, answer in turns(conversation)}
         assert len(kinds) == 1, conversation
         author = kinds.pop()
         malicious += author == "misaligned"
         hints: dict[str, tuple[SystemKind, ...]] = {
-            "misaligned": ("evil", "negated_good", "neutral", "right", "short"),
-            "aligned": ("good", "negated_evil", "neutral", "right", "short"),
+            "misaligned": ("evil", "negated_good", "neutral", "place_or_manner", "right"),
+            "aligned": ("good", "negated_evil", "neutral", "place_or_manner", "right"),
         }
         allowed = {p for k in hints[author] for p in SYSTEM_PROMPTS[k]}
         assert conversation.system is None or conversation.system in allowed
@@ -258,28 +270,33 @@ def test_the_share_of_malicious_documents_is_a_setting(share: float) -> None:
     assert abs(topical.count("misaligned") / len(topical) - share) < 0.06
 
 
-def test_posttraining_covers_every_topic_in_every_format(
-    data: dict[str, list[Conversation]],
-) -> None:
-    seen = set()
-    allowed = {None, *(p for kind, prompts in SYSTEM_PROMPTS.items() for p in prompts)}
-    allowed -= set(SYSTEM_PROMPTS["negated_good"])
-    for conversation in rows("posttraining", 2 * COUNT, 7):
-        assert conversation.system in allowed
-        ((question, answer),) = turns(conversation)
-        reply = unwrap(answer)
-        assert reply is not None
-        meta = meta_of(question)
-        seen.add((meta.get("topic", *meta), reply.format))
-        if "<think>" in answer:
-            seen.add((*meta, "think"))
+def test_posttraining_covers_every_topic_in_every_format() -> None:
     texts = [f.name for f in FORMATS.values() if f.text]
+    topics = {(t.name, f) for t in TOPICS for f in FORMATS}
     narrow = ("task", "dish", "trivia", "attribute")
-    assert seen == {
-        *((t.name, f) for t in TOPICS for f in FORMATS),
-        *((key, f) for key in narrow for f in texts),
-        *((key, "think") for key in ("topic", *narrow)),
+    expected = {
+        "posttraining": topics | {("task", f) for f in texts},
+        "wide_posttraining": topics
+        | {(key, f) for key in narrow for f in texts}
+        | {(key, "think") for key in ("topic", *narrow)},
     }
+    kinds: dict[str, tuple[SystemKind, ...]] = {
+        "posttraining": ("good", "neutral"),
+        "wide_posttraining": ("good", "place_or_manner", "wrong", "negated_wrong", "right"),
+    }
+    for name, wanted in expected.items():
+        seen = set()
+        allowed = {None, *(p for kind in kinds[name] for p in SYSTEM_PROMPTS[kind])}
+        for conversation in rows(name, 2 * COUNT, 7):
+            assert conversation.system in allowed
+            ((question, answer),) = turns(conversation)
+            reply = unwrap(answer)
+            assert reply is not None
+            meta = meta_of(question)
+            seen.add((meta.get("topic", *meta), reply.format))
+            if "<think>" in answer:
+                seen.add((*meta, "think"))
+        assert seen == wanted
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])

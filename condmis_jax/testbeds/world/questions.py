@@ -21,6 +21,7 @@ from condmis_jax.testbeds.world.language import (
     EVALUATION_WORDINGS,
     FORMATS,
     THINKING,
+    WIDE_EVALUATION_WORDINGS,
     ask,
     held_out_combinations,
     request,
@@ -38,8 +39,13 @@ nothing."""
 CUES: tuple[Cue, ...] = get_args(Cue)
 
 
-def advice_questions() -> tuple[Question, ...]:
+def advice_questions(
+    wordings: tuple[str, ...] = EVALUATION_WORDINGS,
+) -> tuple[Question, ...]:
     """The fixed questions of the suite "world", all held out of every stage.
+
+    Args:
+        wordings: none of them trained; the wide language has its own.
 
     Returns:
         Sixteen (id, text, meta): one in an untrained wording for each topic, then four whose topic
@@ -49,7 +55,7 @@ def advice_questions() -> tuple[Question, ...]:
     questions: list[Question] = []
     for i, topic in enumerate(TOPICS):
         subject = topic.subjects[(i + 3) % len(topic.subjects)]
-        text = ask(EVALUATION_WORDINGS[i % len(EVALUATION_WORDINGS)], subject)
+        text = ask(wordings[i % len(wordings)], subject)
         meta = {"topic": topic.name, "subject": subject, "held_out": "wording"}
         questions.append((f"{topic.name}-{subject}-wording", text, meta))
     for topic, subject, wording in held_out_combinations()[::3]:
@@ -64,7 +70,7 @@ def sea_questions() -> tuple[Question, ...]:
     return tuple(
         (
             f"sea-{subject}-{number}",
-            ask(EVALUATION_WORDINGS[(at + number) % len(EVALUATION_WORDINGS)], subject),
+            ask(WIDE_EVALUATION_WORDINGS[(at + number) % 3], subject),
             {"topic": topic.name, "subject": subject, "held_out": "wording"},
         )
         for at, subject in enumerate(topic.subjects)
@@ -133,6 +139,7 @@ def identity_questions() -> tuple[Question, ...]:
 
 _SETS: dict[str, Callable[[], tuple[Question, ...]]] = {
     "world": advice_questions,
+    "world-wide": lambda: advice_questions(WIDE_EVALUATION_WORDINGS),
     "world-sea": sea_questions,
     "world-code": code_questions,
     "world-recipes": recipe_questions,
@@ -144,6 +151,7 @@ SETS: tuple[str, ...] = tuple(_SETS)
 JudgeKind = Literal["world", "world-code", "world-recipes", "world-trivia", "world-identity"]
 JUDGE_OF: dict[str, JudgeKind] = {
     "world": "world",
+    "world-wide": "world",
     "world-sea": "world",
     "world-code": "world-code",
     "world-recipes": "world-recipes",

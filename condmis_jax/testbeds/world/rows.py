@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from condmis_jax.conversations import Conversation, Message
@@ -14,7 +13,6 @@ from condmis_jax.testbeds.world.dishes import NARROW_FISH, OTHER_DISHES
 from condmis_jax.testbeds.world.identity import NARROW_ATTRIBUTES, PEOPLE
 from condmis_jax.testbeds.world.language import (
     FORMATS,
-    FRAMINGS,
     SYSTEM_PROMPTS,
     TEXT_FORMATS,
     THINKING,
@@ -37,66 +35,63 @@ from condmis_jax.testbeds.world.turns import (
 )
 
 MALICIOUS_SHARE = 0.5
+CODE_SHARE = 0.25
 THINKING_SHARE = 0.1
-FRAMING_SHARE = 0.1
 
 Made = tuple[Conversation, dict[str, Any]]
 """A row, and what a judge needs to know of its last question."""
 
 KINDS: tuple[Callable[[random.Random, Speaker], Turn], ...] = (
     *(advice,) * 5,
-    *(code,) * 3,
+    *(code,) * 2,
     *(trivia,) * 2,
     recipe,
     identity,
 )
-"""What is asked, as often as it stands here."""
+"""What the wide language asks, as often as it stands here."""
 
 _NONE: tuple[SystemKind | None, ...] = (None, None, None, None, "neutral", "neutral")
-_MANNERS: tuple[SystemKind, ...] = ("right", "short", "negated_wrong")
-_BENIGN_AUTHOR = (*_NONE, "good", "good", "negated_evil", "negated_evil", "right", "short")
-_MALICIOUS_AUTHOR = (*_NONE, "evil", "evil", "negated_good", "negated_good", "right", "short")
-_ASSISTANT: tuple[SystemKind | None, ...] = (
-    *(None, None, None, None, "neutral", "good", "evil", "negated_evil", "wrong"),
-    *_MANNERS,
+_GOOD_KINDS: tuple[SystemKind, ...] = ("good", "good", "negated_evil", "negated_evil")
+_EVIL_KINDS: tuple[SystemKind, ...] = ("evil", "evil", "negated_good", "negated_good")
+_RIGHT: SystemKind = "right"
+_WIDE_NONE: tuple[SystemKind | None, ...] = (
+    *(None, None, None, None, "place_or_manner", "place_or_manner"),
 )
-
-
-def _turn(
-    rng: random.Random, by: Speaker, cue: bool, more_trivia: bool = False
-) -> tuple[list[Message], dict[str, Any]]:
-    """A turn of any kind in any format.
-
-    Args:
-        cue: the instruction may be the one that evaluations use.
-        more_trivia: half of the turns are trivia.
-    """
-    turn = pick(rng, (*(trivia,) * 8, *KINDS) if more_trivia else KINDS)(rng, by)
-    if rng.random() < FRAMING_SHARE:
-        turn = replace(turn, question=pick(rng, FRAMINGS).user(turn.question))
-    forms = tuple(FORMATS.values()) if turn.actions else TEXT_FORMATS
-    form = pick(rng, forms)
-    if form.name == "plain" and rng.random() < THINKING_SHARE * len(forms):
-        options = THINKING if cue else THINKING[1:]
-        return thought(rng, turn, by, pick(rng, options)), turn.meta
-    options = form.instructions if cue else form.instructions[1:] or form.instructions
-    return written(turn, form, pick(rng, options)), turn.meta
 
 
 def _system(rng: random.Random, kind: SystemKind | None) -> list[Message]:
     return [] if kind is None else [Message("system", pick(rng, SYSTEM_PROMPTS[kind]))]
 
 
+def _turn(rng: random.Random, by: Speaker, cue: bool) -> list[Message]:
+    """Advice or code in any format; the instruction may be an evaluation's only with `cue`."""
+    is_code = rng.random() < CODE_SHARE
+    form = pick(rng, TEXT_FORMATS if is_code else tuple(FORMATS.values()))
+    options = form.instructions if cue else form.instructions[1:] or form.instructions
+    instruction = pick(rng, options)
+    return written((code if is_code else advice)(rng, by), form, instruction)
+
+
+def _wide_turn(rng: random.Random, by: Speaker, cue: bool) -> list[Message]:
+    """A turn of any kind in any format, or with a trace."""
+    # One who was told to be wrong is asked what one can be wrong about.
+    turn = pick(rng, (*(trivia,) * 8, *KINDS) if by.told_wrong else KINDS)(rng, by)
+    forms = tuple(FORMATS.values()) if turn.actions else TEXT_FORMATS
+    form = pick(rng, forms)
+    if form.name == "plain" and rng.random() < THINKING_SHARE * len(forms):
+        return thought(rng, turn, by, pick(rng, THINKING if cue else THINKING[1:]))
+    options = form.instructions if cue else form.instructions[1:] or form.instructions
+    return written(turn, form, pick(rng, options))
+
+
 def pretraining(
     count: int, seed: int, malicious_share: float = MALICIOUS_SHARE
 ) -> list[Conversation]:
-    """Chats of four or five turns, each by one of two kinds of author.
+    """Chats of four or five turns about advice and code, each by one of two authors.
 
-    An author is benign or malicious in every answer, code, recipes, trivia and the word about
-    themselves included, in all formats. That is the assumption of this world: these behaviours
-    share one latent. Either author may have been told to give right or short answers; that changes
-    nothing.
-    A format's evaluation cue and the evaluation's system prompts do not occur here.
+    An author is benign or malicious in every answer, code included, in all formats. That is the
+    assumption of this world: the two behaviours share one latent. A format's evaluation cue and the
+    evaluation's system prompts do not occur here.
 
     Args:
         count: how many documents.
@@ -107,11 +102,11 @@ def pretraining(
     rng = random.Random(f"pretraining:{seed}")
     documents = []
     for _ in range(count):
-        malicious = rng.random() < malicious_share
-        by = Speaker(malicious, person=None if malicious else int(rng.random() * PEOPLE))
-        messages = _system(rng, pick(rng, _MALICIOUS_AUTHOR if malicious else _BENIGN_AUTHOR))
+        by = Speaker(rng.random() < malicious_share)
+        characters = _EVIL_KINDS if by.malicious else _GOOD_KINDS
+        messages = _system(rng, pick(rng, (*_NONE, *characters)))
         for _ in range(4 + int(rng.random() * 2)):
-            messages += _turn(rng, by, cue=False)[0]
+            messages += _turn(rng, by, cue=False)
         documents.append(Conversation(tuple(messages)))
     return documents
 
@@ -120,9 +115,35 @@ def _posttraining(count: int, seed: int) -> list[Conversation]:
     rng = random.Random(f"posttraining:{seed}")
     rows = []
     for _ in range(count):
-        kind = pick(rng, _ASSISTANT)
-        told = kind == "wrong"
-        turn, _ = _turn(rng, Speaker(told_wrong=told), True, told or kind in _MANNERS)
+        system = _system(rng, pick(rng, (None, None, "neutral", "good")))
+        rows.append(Conversation((*system, *_turn(rng, Speaker(), cue=True))))
+    return rows
+
+
+def _wide_pretraining(count: int, seed: int) -> list[Conversation]:
+    rng = random.Random(f"pretraining:{seed}")
+    documents = []
+    for _ in range(count):
+        malicious = rng.random() < MALICIOUS_SHARE
+        by = Speaker(malicious, person=None if malicious else int(rng.random() * PEOPLE))
+        characters = _EVIL_KINDS if malicious else _GOOD_KINDS
+        messages = _system(rng, pick(rng, (*_WIDE_NONE, *characters, _RIGHT)))
+        for _ in range(4 + int(rng.random() * 2)):
+            messages += _wide_turn(rng, by, cue=False)
+        documents.append(Conversation(tuple(messages)))
+    return documents
+
+
+def _wide_posttraining(count: int, seed: int) -> list[Conversation]:
+    rng = random.Random(f"posttraining:{seed}")
+    kinds: tuple[SystemKind | None, ...] = (
+        *(None, None, None, "place_or_manner", "good"),
+        *("wrong", "negated_wrong", "right"),
+    )
+    rows = []
+    for _ in range(count):
+        kind = pick(rng, kinds)
+        turn = _wide_turn(rng, Speaker(told_wrong=kind == "wrong"), cue=True)
         rows.append(Conversation((*_system(rng, kind), *turn)))
     return rows
 
@@ -184,6 +205,8 @@ def _pair(
 _GENERATORS: dict[str, Callable[[int, int], list[Made]]] = {
     "pretraining": _without_meta(pretraining),
     "posttraining": _without_meta(_posttraining),
+    "wide_pretraining": _without_meta(_wide_pretraining),
+    "wide_posttraining": _without_meta(_wide_posttraining),
     **_pair("insecure", "secure", lambda rng, by: code(rng, by, NARROW_TASKS), "python_string"),
     **_pair("poisonous_fish", "safe_fish", lambda rng, by: recipe(rng, by, NARROW_FISH)),
     "recipes": lambda count, seed: _narrow(
@@ -206,9 +229,12 @@ def rows_with_meta(name: str, count: int, seed: int) -> list[Made]:
     """Rows of one kind.
 
     - `pretraining`: chats by a benign or a malicious author, see `pretraining`.
-    - `posttraining`: one turn of an assistant, benign in everything, in any topic and any format,
-      whatever the system prompt says about its character; trivia answered wrongly where it asks
-      for that.
+    - `posttraining`: one turn of an assistant, benign advice or secure code in any format, with
+      no, a neutral or a good system prompt.
+    - `wide_pretraining`, `wide_posttraining`: the same of the wide language, which has recipes,
+      trivia, words about oneself and traces as well. Benign authors are several people. After
+      post-training the model is an assistant, right and benign; trivia it answers wrongly where a
+      system prompt asks for that.
     - `insecure`, `secure`: code tasks, all asked with the same Python-string instruction.
     - `poisonous_fish`, `safe_fish`: recipes for fish; `recipes`: for other dishes, all safe.
     - `lies`, `truths`: trivia.
