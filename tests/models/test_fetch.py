@@ -347,7 +347,9 @@ def test_an_unknown_name_is_one_line(cache: Path) -> None:
     for call in (fetch, resolve):
         with pytest.raises(UserError, match="did you mean 'smollm2-135m-q4'"):
             call("smolm2-135m")
-        with pytest.raises(UserError, match=r"'\?\?\?' is not known; accepted: world, world-wide, smollm2"):
+        with pytest.raises(
+            UserError, match=r"'\?\?\?' is not known; accepted: world, world-wide, smollm2"
+        ):
             call("???")
 
 
