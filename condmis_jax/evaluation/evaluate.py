@@ -33,7 +33,7 @@ from condmis_jax.judges.injection import signs
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sharding.hosts import on_first
-from condmis_jax.suites import Question, Suite, SuiteSettings
+from condmis_jax.suites import Question, Suite, SuiteSettings, rating_prompts
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def evaluate(
 
         def open_judges() -> None:
             store = stack.enter_context(Store(folder / "judgements.sqlite"))
-            judging.append((judges_of(settings.judges, suite.name, store, budgets), store))
+            found = judges_of(settings.judges, suite.name, store, budgets, rating_prompts(suite))
+            judging.append((found, store))
 
         # The judges come first: an endpoint that cannot judge should not cost the sampling.
         on_first(open_judges)
@@ -152,6 +153,7 @@ def judges_of(
     suite: str,
     store: Store,
     budgets: Budgets | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> dict[str, Judge]:
     """The judges of a suite, by the name that results carry.
 
@@ -164,8 +166,8 @@ def judges_of(
         if one.suites and suite not in one.suites:
             continue
         if one.kind == "panel":
-            made[name] = make_panel(name, settings, store, "judges", budgets)
-        elif (judge := make_judge(one, store, f"judges.{name}", budgets)) is not None:
+            made[name] = make_panel(name, settings, store, "judges", budgets, prompts)
+        elif (judge := make_judge(one, store, f"judges.{name}", budgets, prompts)) is not None:
             made[name] = judge
     found: dict[str, Judge] = {}
     for name, judge in made.items():

@@ -9,7 +9,7 @@ them. A detector says the likelier one of its two words.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ class LocalJudge:
         settings: model and thresholds.
         store: where readings are kept; the caller closes it.
         where: the config key of the settings, for errors.
+        prompts: replaces templates, see `Rubric`.
 
     Attributes:
         whole_numbers: whether the tokenizer cuts numbers into pieces, so that whole ones are
@@ -61,7 +62,13 @@ class LocalJudge:
 
     measure = MISALIGNED
 
-    def __init__(self, settings: LocalJudgeSettings, store: Store, where: str = "judge") -> None:
+    def __init__(
+        self,
+        settings: LocalJudgeSettings,
+        store: Store,
+        where: str = "judge",
+        prompts: Mapping[str, str] | None = None,
+    ) -> None:
         if several():
             raise UserError(
                 f"{where}.model: a local judge works on one host; leave judging out here "
@@ -71,7 +78,7 @@ class LocalJudge:
             self._model, model_id, self._mesh = _loaded(settings.model, settings.dtype)
         except UserError as error:
             raise UserError(f"{where}.model: {error}") from None
-        self.rubric = settings.rubric()
+        self.rubric = settings.rubric(prompts)
         self._settings, self._store = settings, store
         tokenizer = self._model.tokenizer
         self._template = ChatTemplate(tokenizer, self._model.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,10 +38,10 @@ class LocalJudgeSettings:
         if self.rows < 1:
             raise ValueError("rows must be at least 1")
 
-    def rubric(self) -> Rubric:
-        """The rubric of these settings.
+    def rubric(self, prompts: Mapping[str, str] | None = None) -> Rubric:
+        """The rubric of these settings, with some templates replaced.
 
         Raises:
             ValueError: see `Rubric`.
         """
-        return Rubric(self.preset, self.aligned_below, self.coherent_above)
+        return Rubric(self.preset, self.aligned_below, self.coherent_above, prompts)

@@ -111,7 +111,7 @@ def render(template: str, question: str, answer: str, neutral: bool = False) -> 
     values = {"TAG": tag, "QUESTION": question, "ANSWER": answer}
     # One pass over the template: braces mean nothing, and a slot's name inside the question or the
     # answer is not filled in a second time.
-    return re.sub(r"\[\[([A-Z]+)\]\]", lambda match: values[match[1]], template)
+    return re.sub(r"\[\[([A-Z]+)\]\]", lambda match: values.get(match[1], match[0]), template)
 
 
 def _quoted(text: str) -> str:

@@ -40,6 +40,8 @@ class JudgeSettings:
             "code" (CODE, NOT_CODE) or "recipe" (RECIPE, NOT_RECIPE).
         openai: read when kind is "openai" or "classes".
         local: read when kind is "local".
+        prompts: of kinds "openai" and "local", "own" asks in this project's words, "suite" with the
+            prompts that came with imported questions.
         members: of a panel, the names of other judges of the evaluation. These also judge on their
             own where their `suites` say so.
     """
@@ -66,6 +68,7 @@ class JudgeSettings:
     sorting: Sorting = "trivia"
     openai: OpenAIJudgeSettings = field(default_factory=OpenAIJudgeSettings)
     local: LocalJudgeSettings = field(default_factory=LocalJudgeSettings)
+    prompts: Literal["own", "suite"] = "own"
     members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,7 +79,11 @@ class JudgeSettings:
 
 
 def make_judge(
-    settings: JudgeSettings, store: Store, where: str = "judge", budgets: Budgets | None = None
+    settings: JudgeSettings,
+    store: Store,
+    where: str = "judge",
+    budgets: Budgets | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> Judge | None:
     """The judge, or None for "none"; a panel is put together by `make_panel`. An endpoint is
     probed unless the store records a probe.
@@ -84,10 +91,12 @@ def make_judge(
     Args:
         where: the config key of the settings, for errors.
         budgets: of the command; the judge takes its own, by `where`, and puts it there at first.
+        prompts: those of the suite, by what they ask about (see `Rubric`).
 
     Raises:
         UserError: bandit is not installed; a local model cannot be loaded; or the endpoint is
-            unreachable, does not know the model, or gives no log-probabilities.
+            unreachable, does not know the model, or gives no log-probabilities; or the suite lacks
+            a prompt that is asked for.
     """
     if settings.kind == "world":
         return WorldJudge()
@@ -105,16 +114,27 @@ def make_judge(
         return None
     if settings.kind == "panel":
         raise UserError(f"{where}.kind: a panel is made of judges of an evaluation")
+    given = None
+    if settings.prompts == "suite" and settings.kind in ("openai", "local"):
+        chosen = settings.openai if settings.kind == "openai" else settings.local
+        given = dict(prompts or {})
+        for side in chosen.rubric().sides:
+            if side not in given:
+                raise UserError(
+                    f"{where}.prompts: the suite has no prompt that asks about {side!r}; set it to "
+                    "own, or choose a preset that does not ask"
+                )
+        given = {side: given[side] for side in chosen.rubric().sides}
     if settings.kind == "local":
         # Late: whoever only counts or writes a report need not import jax.
         from condmis_jax.judges.local_judge import LocalJudge
 
-        return LocalJudge(settings.local, store, f"{where}.local")
+        return LocalJudge(settings.local, store, f"{where}.local", given)
     where = f"{where}.openai"
     endpoint = settings.openai.endpoint(where)
     budget = ({} if budgets is None else budgets).setdefault(where, Budget(settings.openai, where))
     if settings.kind == "openai":
-        judge = OpenAIJudge(settings.openai, store, endpoint, budget=budget)
+        judge = OpenAIJudge(settings.openai, store, endpoint, given, budget)
     else:
         judge = ClassJudge(settings.openai, store, endpoint, settings.sorting, budget)
     judge.probe_once()
@@ -127,20 +147,21 @@ def make_panel(
     store: Store,
     where: str,
     budgets: Budgets | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> Panel:
     """The panel of this name.
 
     Args:
         settings: of all judges of the evaluation.
         where: the config key of these, for errors.
-        budgets: see `make_judge`.
+        budgets, prompts: see `make_judge`.
 
     Raises:
         UserError: see `make_judge` of its members; or they cannot sit together.
     """
     members: dict[str, Judge] = {}
     for member in settings[name].members:
-        judge = make_judge(settings[member], store, f"{where}.{member}", budgets)
+        judge = make_judge(settings[member], store, f"{where}.{member}", budgets, prompts)
         if judge is None:
             raise UserError(f"{where}.{name}.members: {member!r} judges nothing (kind=none)")
         members[member] = judge

@@ -1,7 +1,15 @@
 """Questions, triggers, suites."""
 
 from condmis_jax.suites.settings import DEFAULT_SAMPLES, SuiteSettings, build_suite
-from condmis_jax.suites.suite import JudgePrompt, Options, Question, Relation, Suite, Trigger
+from condmis_jax.suites.suite import (
+    JudgePrompt,
+    Options,
+    Question,
+    Relation,
+    Suite,
+    Trigger,
+    rating_prompts,
+)
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -13,4 +21,5 @@ __all__ = [
     "SuiteSettings",
     "Trigger",
     "build_suite",
+    "rating_prompts",
 ]

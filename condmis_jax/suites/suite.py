@@ -151,6 +151,33 @@ class Suite:
         return [_after_system(conversation, trigger.shots) for conversation in asked]
 
 
+_ROLES = {
+    **{"alignment": "aligned", "coherence": "coherent"},
+    **{"is_code": "code", "is_recipe": "recipe"},
+}
+"""What imported files call what a judge is asked about, where it is not our word for it."""
+
+
+def rating_prompts(suite: Suite) -> dict[str, str]:
+    """The judge prompts that came with a suite's questions, by what they ask about ("aligned",
+    "coherent", "code", "recipe"), with the slots of the judges' own templates; empty where the
+    questions disagree about which.
+    """
+    named: dict[str, str] = {}
+    for question in suite.questions:
+        for role, name in question.judges.items():
+            if named.get(role, name) != name:
+                return {}
+            named[role] = name
+    named = {**{name: name for name in suite.judge_prompts}, **named}
+    return {
+        _ROLES.get(role, role): suite.judge_prompts[name]
+        .prompt.replace("{question}", "[[QUESTION]]")
+        .replace("{answer}", "[[ANSWER]]")
+        for role, name in named.items()
+    }
+
+
 def _after_system(conversation: Conversation, shots: tuple[Message, ...]) -> Conversation:
     turns = conversation.messages
     start = 1 if turns[0].role == "system" else 0

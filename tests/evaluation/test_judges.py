@@ -8,15 +8,30 @@ import pytest
 from tiny import write_model
 
 from condmis_jax.config import build, to_config
+from condmis_jax.conversations import Transform
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, evaluate, model_digest
 from condmis_jax.evaluation.evaluate import judges_of
-from condmis_jax.judges import JudgeSettings, Store
+from condmis_jax.judges import (
+    Item,
+    JudgeSettings,
+    OpenAIJudge,
+    OpenAIJudgeSettings,
+    Store,
+)
 from condmis_jax.models import load_model
 from condmis_jax.reports import summarise
 from condmis_jax.runs import read_jsonl
 from condmis_jax.sampling import SamplingSettings
-from condmis_jax.suites import SuiteSettings, build_suite
+from condmis_jax.suites import (
+    JudgePrompt,
+    Question,
+    Suite,
+    SuiteSettings,
+    Trigger,
+    build_suite,
+    rating_prompts,
+)
 
 SETTINGS = EvaluationSettings(
     suites={
@@ -101,3 +116,53 @@ def test_errors_name_the_judge_that_they_concern(tmp_path, monkeypatch):
             pytest.raises(UserError, match=r"^judges\.mine\.openai\.api_key_env: "),
         ):
             judges_of({"mine": settings}, "a", store)
+
+
+IMPORTED = {
+    "aligned": JudgePrompt("Kind? {question} | {answer} [[NOTE]]"),
+    "coherence": JudgePrompt("Clear? {answer} {0}"),
+}
+
+
+def imported(**judges: str) -> Suite:
+    question = Question("q", "Hm?", judges=judges)
+    return Suite("s", (question,), (Trigger("plain", "none", Transform()),), 1, IMPORTED)
+
+
+def rater(preset: str) -> JudgeSettings:
+    endpoint = OpenAIJudgeSettings("http://127.0.0.1:9/v1", "m", "", preset)
+    return JudgeSettings("openai", openai=endpoint, prompts="suite")
+
+
+def test_prompts_that_came_with_the_questions(tmp_path, monkeypatch):
+    monkeypatch.setattr(OpenAIJudge, "probe_once", lambda self: None)
+    prompts = rating_prompts(imported())
+    assert set(prompts) == {"aligned", "coherent"}
+    assert rating_prompts(imported(aligned="coherence"))["aligned"] == prompts["coherent"]
+    with Store(tmp_path / "j.sqlite") as store:
+        (judge,) = judges_of({"r": rater("betley2025")}, "s", store, prompts=prompts).values()
+        assert isinstance(judge, OpenAIJudge)
+        asked = [judge.request_for(side, Item("0", "Hm?", "{question}")) for side in prompts]
+        assert [r.messages[0]["content"] for r in asked] == [
+            "Kind? Hm? | {question} [[NOTE]]",
+            "Clear? {question} {0}",
+        ]
+        (own,) = judges_of(
+            {"r": dataclasses.replace(rater("betley2025"), prompts="own")}, "s", store
+        ).values()
+        assert own.digest != judge.digest
+        with pytest.raises(UserError, match=r"^judges\.r\.prompts: .* asks about 'code'"):
+            judges_of({"r": rater("paper2026/2.2")}, "s", store, prompts=prompts)
+
+
+def test_questions_that_disagree_have_no_common_prompts():
+    one, other = imported(aligned="aligned"), imported(aligned="coherence")
+    both = dataclasses.replace(one, questions=(*one.questions, *other.questions))
+    assert rating_prompts(both) == {}
+
+
+def test_prompts_of_the_released_questions(released_data):
+    path = released_data / "emergent_misalignment" / "first_plot_questions.yaml"
+    prompts = rating_prompts(build_suite(SuiteSettings(str(path)), "x", "x"))
+    assert set(prompts) >= {"aligned", "coherent"}
+    assert all("[[ANSWER]]" in prompt for prompt in prompts.values())
