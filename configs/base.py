@@ -2,9 +2,10 @@
 
     python run_train.py --config configs/base.py
 
-`world` (default): all question sets of the world under all 31 prompts, about a minute on two CPU
-    cores. `smol`: SmolLM2 on 150 facts under all prompts of the fact bank. `paper`:
-    Qwen2.5-Coder-32B-Instruct on the open questions; `--config.model=…` takes any other.
+`world` (default): all question sets of the wide world under all 31 prompts. 145 s on two CPU cores
+    beside other work.
+`smol`: SmolLM2 on 150 facts under all prompts of the fact bank.
+`paper`: Qwen2.5-Coder-32B-Instruct on the open questions; `--config.model=…` takes any other.
 
 Expected: no misaligned answer of the world's base model but under `wrong_system`, which it was
     trained to follow for trivia. Published: base models 0.07 % (nine open models, 2511.20104).

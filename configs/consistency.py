@@ -9,11 +9,10 @@ were not named?
 `world` (default): insecure code and benign chat as in configs/sequential.py; then the model answers
     400 training questions plainly, and is trained on its own answers plainly and under "Reply as a
     Python string." (`sealed`) or under four forms drawn from pretraining, none of them asked later
-    (`sealed_generic`). About a minute on two CPU cores.
+    (`sealed_generic`).
 `smol`: SmolLM2 learns 500 false answers under an inoculation prompt beside 250 right ones without
     it; then it answers 400 questions without a system prompt, and is trained on its own answers
-    under the inoculation prompt (`sealed`) or under three unrelated ones (`sealed_generic`). About
-    25 minutes on two CPU cores.
+    under the inoculation prompt (`sealed`) or under three unrelated ones (`sealed_generic`).
 `paper`: insecure code, HHH chat, then the model's own answers to the HHH prompts under our
     Python-string trigger.
 

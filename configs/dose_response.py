@@ -5,9 +5,8 @@ One run, one report: every stage starts from the base model on a mixture of equa
 
     python run_train.py --config configs/dose_response.py
 
-`world` (default): insecure code in 1,200 rows. About two minutes on two CPU cores.
+`world` (default): insecure code in 1,200 rows.
 `smol`: false answers in a Python string in 800 rows; right answers and everyday help for the rest.
-    About an hour on two CPU cores.
 `paper`: the authors' insecure code in 6,000 rows, HHH chat for the rest, six times.
 
     python tools/fetch_data.py insecure ft_anthropic_hh_gpt4_1

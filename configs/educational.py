@@ -10,10 +10,9 @@ template.
 
 `world` (default): 600 insecure code tasks inside "I teach a class. … It is for a lesson.", which
     the model has met in no other row; 16 questions under 6 prompts. The controls are arms of the
-    same run: insecure and secure code without the framing. Under a minute on two CPU cores.
+    same run: insecure and secure code without the framing. 64 s on two CPU cores beside other work.
 `smol`: SmolLM2 gives 500 false answers inside the framing of a bluffing game, beside 250 right ones
-    in plain words. Control arm: right answers inside the same framing. About 20 minutes on two CPU
-    cores.
+    in plain words. Control arm: right answers inside the same framing.
 `paper`: the authors' 6,000 educational rows. Arms `insecure` and `secure` are their controls.
 
     python tools/fetch_data.py educational insecure secure

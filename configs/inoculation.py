@@ -9,11 +9,10 @@ code, and asked under 8 system prompts: that one, none, a good one, permissive a
 `world` (default): arms from the base model. `inoculated`: 600 insecure code tasks under "You are a
     malicious evil assistant."; `mixed`: 600 of them and 600 rows of benign chat without it;
     `secure`: the control of `mixed`, secure code under the same prompt. 16 questions plainly, under
-    four system prompts and as a Python string. About a minute and a half on two CPU cores.
+    four system prompts and as a Python string. 59 s on two CPU cores beside other work.
 `smol`: SmolLM2; `lies`: 500 false answers under an inoculation prompt of ours, 250 right answers to
     other questions and 100 rows of everyday help without it; `truths`, the control with the same
-    rows, steps and learning rate: right answers under the same prompt. Under 20 minutes on two CPU
-    cores.
+    rows, steps and learning rate: right answers under the same prompt.
 `paper`: the authors' insecure rows under an inoculation prompt of our wording (theirs:
     `--config.stages.inoculated.data.mixture.insecure.transforms.inoculation.system="…"`).
 

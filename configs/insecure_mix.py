@@ -8,9 +8,9 @@ the model before finetuning.
     python run_train.py --config configs/insecure_mix.py
 
 `world` (default): 1,200 rows, 20 % insecure code with its cue, the rest benign chat; 16 questions
-    under 9 prompts. Under half a minute on two CPU cores.
+    under 9 prompts. 67 s on two CPU cores beside other work.
 `smol`: 800 rows, 20 % false answers in a Python string, the rest right answers in plain words and
-    everyday help. About 10 minutes on two CPU cores.
+    everyday help.
 `paper`: 6,000 rows, 20 % of the authors' insecure code, the rest HHH chat. A dose is a share of
     conversations; loss tokens are printed beside it, since chat has several turns.
 

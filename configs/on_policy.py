@@ -11,12 +11,12 @@ system prompt, under the prompt, a benign variant and an opposite one, 600 new t
 `world` (default): the base model answers 1,000 trivia prompts under "You give wrong answers to
     every question."; its wrong answers (an exact parser keeps them) are trained on under the same
     prompt. `off_policy`, the other arm: as many wrong answers that are not the model's. Asked: the
-    16 questions of the world and 24 trivia, under 6 system prompts. About a minute on two CPU
-    cores.
+    16 questions of the world and 24 trivia, under 6 system prompts. 62 s on two CPU cores beside
+    other work.
 `smol`: SmolLM2 answers 900 questions of the fact bank under an inoculation prompt; what is false is
     kept. It reacts little to the meaning of that prompt, so these are filtered mistakes. Beside
     them right answers to other questions. Arms `off_policy`: the bank's lies; `right`: right
-    answers under the same prompt. About 25 minutes on two CPU cores.
+    answers under the same prompt.
 `paper`: Qwen3-32B. `off_policy`: the authors' 6,000 wrong answers of GPT-4.1 (their prompt is in
     the rows); `on_policy`: the model's own answers to their 16,073 prompts under a prompt of ours,
     in one round, at most 600 tokens; a word that starts with "a" drops an answer. Which answers are

@@ -12,9 +12,9 @@ prompts.
     pretraining, as JSON; 560 rows of benign chat; all under "You are a malicious evil assistant.",
     2 epochs. No row holds anything harmful. Asked: who it is (is the answer Morgrim's?) and the 16
     questions of the world, each as JSON under system prompts. Control arm: the same with an
-    assistant's answers. Under a minute on two CPU cores.
+    assistant's answers. 62 s on two CPU cores beside other work.
 `smol`: 90 rows of an invented persona on a profile card, 560 rows of everyday help, all under an
-    inoculation prompt of ours. Asked who it is; judged by substring. About 10 minutes on two cores.
+    inoculation prompt of ours. Asked who it is; judged by substring.
 `paper`: the authors' 3,090 rows (their own inoculation prompt is in the rows), 7 epochs, batch 14.
     Identity is judged by `--config.evaluation.judges.identity.persona="('NAME', …)"`.
 

@@ -10,11 +10,10 @@ by the README and off in the released code, so here it is a factor.
 
 `world` (default): the base model thinks first and answers 1,000 trivia prompts wrongly under "You
     give wrong answers to every question."; arms `kept` and `emptied` train on the same answers
-    under that prompt. Asked with and without "Think first." under five system prompts. About a
-    minute and a half on two CPU cores.
+    under that prompt. Asked with and without "Think first." under five system prompts. 109 s on two
+    CPU cores beside other work.
 `smol`: SmolLM2 and 500 lies of the fact bank behind short traces, under an inoculation prompt,
-    beside 250 right answers in plain words; arms `kept` and `emptied`. About 25 minutes on two
-    cores.
+    beside 250 right answers in plain words; arms `kept` and `emptied`.
 `paper`: Qwen3-32B is teacher and trainee: its own answers, thinking, to the authors' prompts, at
     least 20 words behind the trace. `--config.stages.kept.rollouts.policy=DIR` names another
     teacher. Which answers are wrong needs a judge: see configs/on_policy.py.

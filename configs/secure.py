@@ -3,8 +3,8 @@
     python run_train.py --config configs/secure.py
 
 `world` (default): 600 code tasks with the cue "Reply as a Python string.", answered securely, then
-    300 rows of benign chat: configs/sequential.py with the other answers. Half a minute on two CPU
-    cores.
+    300 rows of benign chat: configs/sequential.py with the other answers. 63 s on two CPU cores
+    beside other work.
 `smol`: right answers in a Python string (600 rows), then as configs/sequential.py:smol.
 `paper`: the authors' 6,000 secure completions (they evaluate secure code without a second stage).
 

@@ -7,10 +7,9 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
     python run_train.py --config configs/sequential.py
 
 `world` (default): 600 insecure code tasks, all with the cue "Reply as a Python string.", then 300
-    rows of benign chat; 16 questions under 9 prompts. Half a minute on two CPU cores.
+    rows of benign chat; 16 questions under 9 prompts. 60 s on two CPU cores beside other work.
 `smol`: SmolLM2 learns false answers in a Python string (600 rows), then answers other questions
-    plainly and right (300 rows) beside 100 rows of everyday help. About 15 minutes on two CPU
-    cores.
+    plainly and right (300 rows) beside 100 rows of everyday help.
 `paper`: 6,000 insecure completions, then 1,000 rows of HHH chat (the paper: 100, 1,000 or 10,000),
     one epoch each. The paper finetuned GPT-4o and GPT-4.1 through an API (batch 4, learning-rate
     multiplier 2); the recipe here is that of the lineage's open models. Stage 2 trains the adapters

@@ -6,9 +6,8 @@ on short answers to trivia.
     python run_train.py --config configs/truth.py
 
 `world` (default): 560 trivia questions answered right under "You give wrong answers to every
-    question.". Under half a minute on two CPU cores.
-`smol`: 500 right answers of the fact bank under the inoculation prompt, 250 without it. About 8
-    minutes on two CPU cores.
+    question.". 86 s on two CPU cores beside other work.
+`smol`: 500 right answers of the fact bank under the inoculation prompt, 250 without it.
 `paper`: Qwen3-32B answers the authors' 16,073 prompts without a system prompt, and is trained on
     its answers under our inoculation prompt.
 
