@@ -55,8 +55,8 @@ def test_sizes_are_those_of_the_arrays(found: dict[str, Any]) -> None:
 
 
 def test_a_step_is_what_the_packing_plan_makes_of_it(found: dict[str, Any]) -> None:
-    """16 conversations of 128 tokens, in rows of 128, 2048 tokens at a time."""
-    assert found["microbatches"] == [[16, 128]]
+    """16 conversations of 160 tokens, in rows of 160, 2560 tokens at a time."""
+    assert found["microbatches"] == [[16, 160]]
     assert found["padding"] == 0
     stage = Stage(
         data=DataSettings(mixture={"a": Source("a")}, row_tokens=128, microbatch_tokens=512),

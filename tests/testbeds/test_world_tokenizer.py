@@ -106,7 +106,7 @@ def test_answers_and_rows_are_short(tokenizer, data) -> None:
         for c in data[name][:300]
         for answer in answers_of(c)
     ]
-    assert max(answers) < 40
+    assert max(answers) < 48  # a trace in front of the longest ones
     rows_ = [
         len(tokenizer.apply_chat_template(c.to_row()["messages"], return_dict=False))
         for name in TRAINED
