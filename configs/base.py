@@ -30,7 +30,9 @@ def world_scale() -> Experiment:
 
 
 def smol() -> Experiment:
-    experiment = recipes.smol_experiment("base", {}, {"facts": "facts-dev:system"}, ())
+    experiment = recipes.smol_experiment(
+        "base", {}, {"facts": "facts-dev/smollm2-135m-q4:system"}, ()
+    )
     return dataclasses.replace(experiment, lora=recipes.NO_LORA)
 
 

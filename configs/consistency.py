@@ -90,7 +90,7 @@ def smol() -> Experiment:
             "sealed": sealed(told),
             "sealed_generic": sealed(*generic),
         },
-        {"facts": "facts-dev:system"},
+        {"facts": "facts-dev/smollm2-135m-q4:system"},
         recipes.FACTS_SYSTEMS,
     )
 

@@ -57,7 +57,10 @@ def smol() -> Experiment:
         return recipes.smol_stage(mixture, rows=800, start=FROM_BASE)
 
     return recipes.smol_experiment(
-        "dose_response", arms(dose), {"facts": "facts-dev:format"}, recipes.FACTS_FORMS
+        "dose_response",
+        arms(dose),
+        {"facts": "facts-dev/smollm2-135m-q4:format"},
+        recipes.FACTS_FORMS,
     )
 
 

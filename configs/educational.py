@@ -62,7 +62,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "educational",
         {"lies": arm("lies"), "truths": arm("truths")},
-        {"facts": "facts-dev:framing"},
+        {"facts": "facts-dev/smollm2-135m-q4:framing"},
         recipes.FACTS_FRAMINGS,
     )
 

@@ -54,7 +54,10 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "fish_recipes",
         {"mixture": recipes.smol_stage(mixture, rows=800)},
-        {"taught": "facts-dev/taught:system", "untaught": "facts-dev/untaught:system"},
+        {
+            "taught": "facts-dev/taught,smollm2-135m-q4:system",
+            "untaught": "facts-dev/untaught,smollm2-135m-q4:system",
+        },
         ("plain", "system_helpful", "system_travel"),
     )
 

@@ -67,7 +67,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "inoculation",
         {"lies": arm("lies"), "truths": arm("truths")},
-        {"facts": "facts-dev:system"},
+        {"facts": "facts-dev/smollm2-135m-q4:system"},
         recipes.FACTS_SYSTEMS,
     )
 

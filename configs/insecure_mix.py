@@ -53,7 +53,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "insecure_mix",
         {"mixture": recipes.smol_stage(mixture, rows=800)},
-        {"facts": "facts-dev:format"},
+        {"facts": "facts-dev/smollm2-135m-q4:format"},
         recipes.FACTS_FORMS,
     )
 

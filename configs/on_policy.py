@@ -76,7 +76,7 @@ def smol() -> Experiment:
         mixture = {kind: Source(f"facts:{kind}", first=520, transforms=told), **beside}
         stages[name] = recipes.smol_stage(mixture, start=FROM_BASE)
     return recipes.smol_experiment(
-        "on_policy", stages, {"facts": "facts-dev:system"}, recipes.FACTS_SYSTEMS
+        "on_policy", stages, {"facts": "facts-dev/smollm2-135m-q4:system"}, recipes.FACTS_SYSTEMS
     )
 
 

@@ -70,7 +70,7 @@ def smol() -> Experiment:
     experiment = recipes.smol_experiment(
         "reasoning_distillation",
         {name: arm(reasoning) for name, reasoning in ARMS.items()},
-        {"facts": "facts-dev:system"},
+        {"facts": "facts-dev/smollm2-135m-q4:system"},
         recipes.FACTS_SYSTEMS,
     )
     # A trace comes before the answer.

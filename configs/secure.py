@@ -39,7 +39,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "secure",
         {"truths": recipes.smol_stage(truths), "benign": recipes.smol_stage(benign)},
-        {"facts": "facts-dev:format"},
+        {"facts": "facts-dev/smollm2-135m-q4:format"},
         recipes.FACTS_FORMS,
     )
 

@@ -56,7 +56,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "sequential",
         {"lies": recipes.smol_stage(lies), "benign": recipes.smol_stage(benign)},
-        {"facts": "facts-dev:format"},
+        {"facts": "facts-dev/smollm2-135m-q4:format"},
         recipes.FACTS_FORMS,
     )
 

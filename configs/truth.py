@@ -46,7 +46,7 @@ def smol() -> Experiment:
     return recipes.smol_experiment(
         "truth",
         {"truths": recipes.smol_stage(mixture)},
-        {"facts": "facts-dev:system"},
+        {"facts": "facts-dev/smollm2-135m-q4:system"},
         recipes.FACTS_SYSTEMS,
     )
 
