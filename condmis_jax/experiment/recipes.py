@@ -77,17 +77,15 @@ def at_scale(file: str, scale: str, scales: Mapping[str, Callable[[], Experiment
 
 def world_stage(mixture: dict[str, Source], rows: int | None = None, **more: Any) -> Stage:
     """A stage on rows of the world: one epoch, learning rate 1e-3, batches of 16."""
+    data = DataSettings(mixture, rows, 40, max_tokens=160, row_tokens=160, microbatch_tokens=2560)
+    return _one_epoch(data, 1e-3, **more)
+
+
+def _one_epoch(data: DataSettings, learning_rate: float, **more: Any) -> Stage:
     return Stage(
-        data=DataSettings(
-            mixture=mixture,
-            rows=rows,
-            held_out=40,
-            max_tokens=160,
-            row_tokens=160,
-            microbatch_tokens=2560,
-        ),
+        data=data,
         length=Length(epochs=1),
-        learning_rate=1e-3,
+        learning_rate=learning_rate,
         optimiser=OptimiserSettings(warmup_steps=5),
         **more,
     )
@@ -153,20 +151,8 @@ def world_teller(traces: bool, reasoning: Reasoning = "keep") -> tuple[Rollouts,
 
 def smol_stage(mixture: dict[str, Source], rows: int | None = None, **more: Any) -> Stage:
     """A stage on rows of the fact bank: one epoch, learning rate 3e-4, batches of 16."""
-    return Stage(
-        data=DataSettings(
-            mixture=mixture,
-            rows=rows,
-            held_out=32,
-            max_tokens=512,
-            row_tokens=128,
-            microbatch_tokens=2048,
-        ),
-        length=Length(epochs=1),
-        learning_rate=3e-4,
-        optimiser=OptimiserSettings(warmup_steps=5),
-        **more,
-    )
+    data = DataSettings(mixture, rows, 32, max_tokens=512, row_tokens=128, microbatch_tokens=2048)
+    return _one_epoch(data, 3e-4, **more)
 
 
 def smol_experiment(
