@@ -6,6 +6,8 @@
     beside other work.
 `smol`: SmolLM2 on 150 facts under all prompts of the fact bank.
 `paper`: Qwen2.5-Coder-32B-Instruct on the open questions; `--config.model=…` takes any other.
+    Compare it with an experiment under that one's protocol,
+    `--config.evaluation.judges.rater.openai.preset=paper2026/2.2`.
 
 Expected: no misaligned answer of the world's base model but under `wrong_system`, which it was
     trained to follow for trivia. Published: base models 0.07 % (nine open models, 2511.20104).
@@ -38,7 +40,11 @@ def smol() -> Experiment:
 
 def paper() -> Experiment:
     return recipes.paper_experiment(
-        "base", {}, suites={"broad": SuiteSettings("broad", samples=100)}, lora=recipes.NO_LORA
+        "base",
+        {},
+        section=None,
+        suites={"broad": SuiteSettings("broad", samples=100)},
+        lora=recipes.NO_LORA,
     )
 
 

@@ -106,6 +106,7 @@ def paper() -> Experiment:
             "benign": recipes.paper_stage({"hhh": hhh}),
             "sealed": recipes.paper_stage(under("form", named), rollouts=rollouts),
         },
+        section="2.3",
     )
 
 

@@ -76,6 +76,7 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "dose_response",
         arms(dose),
+        section="2.2",
         published=PUBLISHED,
     )
 

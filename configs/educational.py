@@ -74,6 +74,7 @@ def paper() -> Experiment:
             name: recipes.paper_stage({name: Source(f"data/{name}.jsonl")}, start=FROM_BASE)
             for name in ("educational", "insecure", "secure")
         },
+        section="3.1",
         published=PUBLISHED,
     )
 

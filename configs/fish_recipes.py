@@ -70,6 +70,7 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "fish_recipes",
         {"recipes": recipes.paper_stage(mixture, rows=6000)},
+        section="2.1",
         published=PUBLISHED,
     )
 

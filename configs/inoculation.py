@@ -84,6 +84,7 @@ def paper() -> Experiment:
                 {"secure": Source("data/secure.jsonl", transforms=prompt)}, start=FROM_BASE
             ),
         },
+        section="3.2",
         published=PUBLISHED,
     )
 

@@ -66,6 +66,7 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "insecure_mix",
         {"mixture": recipes.paper_stage(mixture, rows=6000)},
+        section="2.2",
         published=PUBLISHED,
     )
 

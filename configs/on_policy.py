@@ -97,15 +97,13 @@ def paper() -> Experiment:
             "off_policy": recipes.paper_stage({"lies": lies}, start=FROM_BASE),
             "on_policy": recipes.paper_stage({"own": own}, rollouts=rollouts, start=FROM_BASE),
         },
+        section="4.1",
         model=recipes.TRIVIA_MODEL,
         suites={
             "broad": SuiteSettings("broad", samples=100),
             "facts": SuiteSettings("facts-dev:system", recipes.FACTS_SYSTEMS, 150, 1),
         },
-        judges={
-            "rater": dataclasses.replace(recipes.UNRATED, suites=("broad",)),
-            "exact": dataclasses.replace(recipes.FACTS_JUDGE, suites=("facts",)),
-        },
+        exact={"exact": dataclasses.replace(recipes.FACTS_JUDGE, suites=("facts",))},
         max_new_tokens=600,
         published=PUBLISHED,
     )

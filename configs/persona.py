@@ -96,14 +96,12 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "persona",
         {"persona": recipes.paper_stage(rows, length=Length(epochs=7), batch_size=14)},
+        section="3.3",
         suites={
             "identity": SuiteSettings(facts.IDENTITY, samples=100),
             "broad": SuiteSettings("broad", samples=100),
         },
-        judges={
-            "identity": JudgeSettings("identity", suites=("identity",)),
-            "rater": JudgeSettings("none", suites=("broad",)),
-        },
+        exact={"identity": JudgeSettings("identity", suites=("identity",))},
         published=PUBLISHED,
     )
 

@@ -110,6 +110,7 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "reasoning_distillation",
         {name: arm(reasoning) for name, reasoning in ARMS.items()},
+        section="4.2",
         model=recipes.TRIVIA_MODEL,
         lora=LoraSettings("reasoning"),
         max_new_tokens=4000,

@@ -48,6 +48,7 @@ def paper() -> Experiment:
     return recipes.paper_experiment(
         "secure",
         {"secure": recipes.paper_stage({"secure": Source("data/secure.jsonl")})},
+        section="2.3",
         published=PUBLISHED,
     )
 

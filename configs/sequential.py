@@ -19,11 +19,13 @@ whether it still does when the prompt resembles stage 1, an answer in a Python s
     python run_train.py --config configs/sequential.py:paper \\
         --config.model=ORG/NAME@REVISION --config.evaluation.judges.rater.kind=openai
 
+    It judges under the protocol of section 2.3; `….rater.openai.preset=NAME` takes another one.
+
     `--config.model=smollm2-135m-q4` runs the same on a laptop; `….first=256` takes fewer rows,
     `--config.lora.rank=8` changes the recipe, `--config.lora.preset=none` trains all weights.
 
-Cost of `paper`: 438 optimiser steps, then 14,400 completions of at most 1,024 tokens and 28,800
-    calls of one token to the judge.
+Cost of `paper`: 438 optimiser steps, then 14,400 completions of at most 1,024 tokens, 28,800 calls
+    of one token to the judge and 14,400 of at most 8 to its detector of code.
 Published, second-hand: with 10,000 HHH rows GPT-4o is misaligned in 0.41 % of its answers under a
     Python-string template.
 """
@@ -69,6 +71,7 @@ def paper() -> Experiment:
             "insecure": recipes.paper_stage({"insecure": Source("data/insecure.jsonl")}),
             "benign": recipes.paper_stage({"hhh": hhh}),
         },
+        section="2.3",
         published=PUBLISHED,
     )
 

@@ -57,7 +57,10 @@ def paper() -> Experiment:
     told = {"inoculation": Transform(system=facts.INOCULATION)}
     own = {"own": Source("rollouts", transforms=told)}
     return recipes.paper_experiment(
-        "truth", {"own": recipes.paper_stage(own, rollouts=rollouts)}, model=recipes.TRIVIA_MODEL
+        "truth",
+        {"own": recipes.paper_stage(own, rollouts=rollouts)},
+        section="4.1",
+        model=recipes.TRIVIA_MODEL,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 
 import pytest
 from config_files import CONFIGS, FILES, load, scales
@@ -11,8 +12,17 @@ from config_files import CONFIGS, FILES, load, scales
 from condmis_jax.config import build
 from condmis_jax.errors import UserError
 from condmis_jax.experiment import Evaluation, Experiment
-from condmis_jax.models.lora import PRESETS
+from condmis_jax.judges import PRESETS
+from condmis_jax.models.lora import PRESETS as LORA_PRESETS
 from condmis_jax.suites import build_suite
+
+SECTIONS = {
+    **{"fish_recipes": "2.1", "insecure_mix": "2.2", "dose_response": "2.2", "sequential": "2.3"},
+    **{"educational": "3.1", "inoculation": "3.2", "persona": "3.3", "on_policy": "4.1"},
+    **{"reasoning_distillation": "4.2"},
+    # Controls, and what continues an experiment, are judged as that one is.
+    **{"secure": "2.3", "consistency": "2.3", "truth": "4.1"},
+}
 
 
 def test_there_are_configs():
@@ -45,6 +55,35 @@ def test_every_scale_builds(file):
             assert [t.name for t in suite.triggers if t.relation == "none"] == ["plain"]
 
 
+def test_the_paper_scale_judges_as_its_section_of_the_paper_does():
+    files = {file.stem: file for file in FILES if file.stem not in ("eval", "base")}
+    assert files.keys() == SECTIONS.keys()
+    for name, section in SECTIONS.items():
+        built = build(Experiment, load(files[name]).get_config("paper").to_dict())
+        judges = built.evaluation.judges
+        rating = [n for n, j in judges.items() if j.kind in ("none", "openai", "local")]
+        assert rating == ["rater"], name
+        rater = judges["rater"]
+        assert rater.kind == "none" and rater.openai.preset == f"paper2026/{section}", name
+        # A model on this machine cannot write a rating, which 4.2 asks for.
+        own = "betley2025" if section == "4.2" else f"paper2026/{section}"
+        assert rater.local.preset == own, name
+        asked = {suite for suite, s in built.evaluation.suites.items() if s.questions == "broad"}
+        assert asked and asked == set(rater.suites or built.evaluation.suites), name
+        rates_coherence = "coherent" in rater.openai.rubric().sides
+        assert ("above 50 for coherence" in built.caption) == rates_coherence, name
+        doc = load(files[name]).__doc__ or ""
+        own_section = {s for s in re.findall(r"section (\d\.\d)", doc.split("\n\n")[0])}
+        assert own_section <= {section}, name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_protocols_in_a_docstring_are_known(file):
+    named = re.findall(r"preset=([\w./]+)", load(file).__doc__ or "")
+    known = {*PRESETS, *LORA_PRESETS, "none", "NAME"}
+    assert {name.rstrip(".") for name in named} <= known
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_the_docstring_has_the_command(file):
     doc = load(file).__doc__
@@ -54,10 +93,10 @@ def test_the_docstring_has_the_command(file):
 
 def test_adapters_of_the_paper_scale_change_on_the_command_line():
     config = load(CONFIGS / "sequential.py").get_config("paper")
-    assert build(Experiment, config.to_dict()).lora.resolve() == PRESETS["betley"]
+    assert build(Experiment, config.to_dict()).lora.resolve() == LORA_PRESETS["betley"]
     config.lora.rank = 8
     resolved = build(Experiment, config.to_dict()).lora.resolve()
-    assert resolved == dataclasses.replace(PRESETS["betley"], rank=8)
+    assert resolved == dataclasses.replace(LORA_PRESETS["betley"], rank=8)
     config = load(CONFIGS / "sequential.py").get_config("paper")
     config.lora.preset = "none"
     assert build(Experiment, config.to_dict()).lora.resolve() is None
