@@ -30,6 +30,7 @@ from condmis_jax.statistics.rates import (
     worst_case,
     worst_case_difference,
 )
+from condmis_jax.statistics.sequences import sequence_limits
 from condmis_jax.statistics.significance import SignFlip, benjamini_hochberg, holm, sign_flip
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "prediction_powered",
     "published_rates",
     "rogan_gladen",
+    "sequence_limits",
     "sign_flip",
     "wilson",
     "worst_case",
