@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,71 +69,95 @@ def row_of(asked: Asked, suite: Suite, seed: int, key: str, **drawn: Any) -> dic
     }
 
 
-def ask(
-    model: LoadedModel,
-    model_id: str,
-    suite: Suite,
-    settings: SamplingSettings,
-    path: Path,
-    mesh: Mesh,
-    *,
-    seed: int,
-    slots: int,
-    dtype: str,
-    label: str,
-) -> list[dict[str, Any]]:
-    """Draws what `path` does not hold yet.
+class Asker:
+    """Draws completions of a suite, and each only once: what `path` holds is not drawn again.
 
     A completion's id is the digest of weights, tokenizer, prompt, sampling parameters and seed: an
-    interrupted evaluation goes on where it was, a changed byte is asked again.
+    interrupted evaluation goes on where it was, a changed byte is asked again. The compiled
+    programs stay for the next call.
 
     Args:
         model_id: `model_digest` of the model.
         path: completions.jsonl, appended to; of several hosts the first writes it.
         slots: completions decoded at a time; see `slot_groups`.
         label: in front of the progress bar.
-
-    Returns:
-        one row for every question, trigger and sample, in that order; none on other hosts.
+        together: how many completions share a prompt; as many as the suite's samples unless given.
     """
-    template = ChatTemplate(model.tokenizer, model.stop)
-    found: dict[str, dict[str, Any]] = {}
-    wanted: dict[str, Asked] = {}
-    requests: list[Request] = []
-    opened: dict[str, bool] = {}
-    prompt, opens, before = (), False, None
-    for asked in asked_of(suite, seed):
-        if asked.conversation is not before:
-            before = asked.conversation
-            prompt = tuple(template.prompt_tokens(before))
-            # A template may open the trace itself; cut off inside of it, a completion has no tag.
-            opens = model.tokenizer.decode(prompt[-8:]).rstrip().endswith(OPEN)
-        facts = [model_id, prompt, asdict(settings), asked.noise, dtype]
-        key = digest([*facts, asked.trigger.name, asked.question.id, asked.sample])
-        wanted[key] = asked
-        opened[key] = opens
-        requests.append(Request(key, prompt, asked.noise))
 
-    def undrawn() -> list[int]:
-        found.update((row["id"], row) for row in read_jsonl(path))
-        return [i for i, request in enumerate(requests) if request.key not in found]
+    def __init__(
+        self,
+        model: LoadedModel,
+        model_id: str,
+        suite: Suite,
+        settings: SamplingSettings,
+        path: Path,
+        mesh: Mesh,
+        *,
+        seed: int,
+        slots: int,
+        dtype: str,
+        label: str,
+        together: int | None = None,
+    ):
+        self._model, self._model_id, self._suite = model, model_id, suite
+        self._settings, self._path, self._mesh = settings, path, mesh
+        self._seed, self._dtype, self._label = seed, dtype, label
+        shared = suite.samples if together is None else together
+        self._groups, self._group = slot_groups(shared, slots, batch_shards(mesh))
+        self._template = ChatTemplate(model.tokenizer, model.stop)
+        self._found: dict[str, dict[str, Any]] | None = None
+        self._sampler: Sampler | None = None
 
-    requests = [requests[i] for i in from_first(undrawn)]
-    if requests:
-        groups, group = slot_groups(suite.samples, slots, batch_shards(mesh))
-        sampler = Sampler(
-            model.config,
-            model.params,
-            model.stop,
-            mesh,
-            slots=groups * group,
-            group=group,
-            dtype=jnp.dtype(dtype),
-        )
+    def __call__(self, asked: Iterable[Asked]) -> list[dict[str, Any]]:
+        """One row for each of them, in their order; none on hosts but the first."""
+        tokenizer = self._model.tokenizer
+        wanted: dict[str, Asked] = {}
+        requests: list[Request] = []
+        opened: dict[str, bool] = {}
+        prompt, opens, before = (), False, None
+        for one in asked:
+            if one.conversation is not before:
+                before = one.conversation
+                prompt = tuple(self._template.prompt_tokens(before))
+                # A template may open the trace itself; cut off inside of it, a completion has no
+                # tag.
+                opens = tokenizer.decode(prompt[-8:]).rstrip().endswith(OPEN)
+            facts = [self._model_id, prompt, asdict(self._settings), one.noise, self._dtype]
+            key = digest([*facts, one.trigger.name, one.question.id, one.sample])
+            wanted[key] = one
+            opened[key] = opens
+            requests.append(Request(key, prompt, one.noise))
+
+        def undrawn() -> list[int]:
+            if self._found is None:
+                self._found = {row["id"]: row for row in read_jsonl(self._path)}
+            return [i for i, request in enumerate(requests) if request.key not in self._found]
+
+        requests = [requests[i] for i in from_first(undrawn)]
+        if requests:
+            self._draw(requests, wanted, opened)
+        if not is_first():
+            return []
+        assert self._found is not None
+        return [self._found[key] for key in wanted]
+
+    def _draw(
+        self, requests: list[Request], wanted: dict[str, Asked], opened: dict[str, bool]
+    ) -> None:
+        if self._sampler is None:
+            self._sampler = Sampler(
+                self._model.config,
+                self._model.params,
+                self._model.stop,
+                self._mesh,
+                slots=self._groups * self._group,
+                group=self._group,
+                dtype=jnp.dtype(self._dtype),
+            )
         bar = tqdm.tqdm(
             total=len(wanted),
             initial=len(wanted) - len(requests),
-            desc=label,
+            desc=self._label,
             unit="completion",
             disable=not (sys.stderr.isatty() and is_first()),
         )
@@ -141,33 +165,34 @@ def ask(
             stack.enter_context(bar)
             writer = None
             if is_first():
-                writer = stack.enter_context(JsonlWriter(path, durable=True))
+                writer = stack.enter_context(JsonlWriter(self._path, durable=True))
 
             def keep(done: list[Completion]) -> None:
                 if writer is None:
                     return
+                assert self._found is not None
                 rows = []
                 for completion in done:
                     assert isinstance(completion.key, str)
-                    text = model.tokenizer.decode(completion.tokens, skip_special_tokens=False)
+                    tokens = completion.tokens
+                    text = self._model.tokenizer.decode(tokens, skip_special_tokens=False)
                     rows.append(
                         row_of(
                             wanted[completion.key],
-                            suite,
-                            seed,
+                            self._suite,
+                            self._seed,
                             completion.key,
                             completion=text,
                             reasoning_opened=opened[completion.key],
-                            tokens=len(completion.tokens),
+                            tokens=len(tokens),
                             finish=completion.finish,
                         )
                     )
                 writer.append(rows)
-                found.update((row["id"], row) for row in rows)
+                self._found.update((row["id"], row) for row in rows)
                 bar.update(len(rows))
 
-            sampler.sample(requests, settings, keep)
-    return [found[key] for key in wanted] if is_first() else []
+            self._sampler.sample(requests, self._settings, keep)
 
 
 def slot_groups(samples: int, slots: int, shards: int) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from condmis_jax.config import nearest
 from condmis_jax.conversations import split_reasoning
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation.choices import choose
-from condmis_jax.evaluation.completions import ask
+from condmis_jax.evaluation.completions import Asked, Asker, asked_of
 from condmis_jax.evaluation.remote import RemoteModel, ask_remote
 from condmis_jax.judges import (
     MISALIGNED,
@@ -115,8 +115,38 @@ def evaluate(
             seed=seed,
             dtype=settings.dtype,
         )
+    with asking(
+        model, model_id, suite, settings, folder, mesh, stage=stage, seed=seed, budgets=budgets
+    ) as ask:
+        return ask(asked_of(suite, seed))
+
+
+Ask = Callable[[Iterable[Asked]], list[dict[str, Any]]]
+
+
+@contextmanager
+def asking(
+    model: LoadedModel | RemoteModel,
+    model_id: str,
+    suite: Suite,
+    settings: EvaluationSettings,
+    folder: Path,
+    mesh: Mesh,
+    *,
+    stage: str,
+    seed: int,
+    budgets: Budgets | None = None,
+    together: int | None = None,
+) -> Iterator[Ask]:
+    """`evaluate` for what is asked little by little: judges and sampler are made once.
+
+    Args:
+        together: see `Asker`. The others: see `evaluate`.
+
+    Yields:
+        a function from completions wanted to their records.
+    """
     judging: list[tuple[dict[str, Judge], Store]] = []
-    records: list[dict[str, Any]] = []
     with ExitStack() as stack:
 
         def open_judges() -> None:
@@ -128,11 +158,11 @@ def evaluate(
         on_first(open_judges)
         path, label = folder / "completions.jsonl", f"{stage} {suite.name}"
         if isinstance(model, RemoteModel):
-            rows = []
-            asked = partial(ask_remote, model, suite, settings.sampling, path)
-            on_first(lambda: rows.extend(asked(seed=seed, label=label)))
+            draw = partial(
+                ask_remote, model, suite, settings.sampling, path, seed=seed, label=label
+            )
         else:
-            rows = ask(
+            draw = Asker(
                 model,
                 model_id,
                 suite,
@@ -143,9 +173,20 @@ def evaluate(
                 slots=settings.slots,
                 dtype=settings.dtype,
                 label=label,
+                together=together,
             )
-        on_first(lambda: records.extend(judged(rows, suite, *judging[0], stage=stage)))
-    return records
+
+        def ask(asked: Iterable[Asked]) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = []
+            records: list[dict[str, Any]] = []
+            if isinstance(model, RemoteModel):
+                on_first(lambda: rows.extend(draw(asked)))
+            else:
+                rows = draw(asked)
+            on_first(lambda: records.extend(judged(rows, suite, *judging[0], stage=stage)))
+            return records
+
+        yield ask
 
 
 def judges_of(
@@ -190,7 +231,7 @@ def judged(
     *,
     stage: str,
 ) -> list[dict[str, Any]]:
-    """The rows of `ask` as records, with their verdicts; see `judge_all`."""
+    """The rows of `Asker` as records, with their verdicts; see `judge_all`."""
     lost = {r["id"]: Verdict(r["failed"][0], detail=r["failed"][1]) for r in rows if "failed" in r}
     questions = {q.id: q for q in suite.questions}
     rewordings = {t.name: t.rewording for t in suite.triggers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import tqdm
 
 from condmis_jax.clients import ChatClient, ChatFailure, ChatReply, ChatRequest, Endpoint
 from condmis_jax.errors import UserError
-from condmis_jax.evaluation.completions import Asked, asked_of, row_of
+from condmis_jax.evaluation.completions import Asked, row_of
 from condmis_jax.runs import JsonlWriter, digest, read_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import Suite
@@ -82,11 +83,12 @@ def ask_remote(
     suite: Suite,
     settings: SamplingSettings,
     path: Path,
+    asked: Iterable[Asked],
     *,
     seed: int,
     label: str,
 ) -> list[dict[str, Any]]:
-    """Draws what `path` does not hold yet; see `completions.ask`, whose rows it returns.
+    """Draws what `path` does not hold yet; see `completions.Asker`, whose rows it returns.
 
     The endpoint gets each sample's seed, and may do with it what it likes. A completion that it
     refuses, or fails to give in all tries, is not written down, so that the next run asks for it
@@ -104,10 +106,10 @@ def ask_remote(
         raise UserError("config.evaluation.sampling.top_k: a chat endpoint takes none; set it to 0")
     found = {row["id"]: row for row in read_jsonl(path)}
     wanted: dict[str, Asked] = {}
-    for asked in asked_of(suite, seed):
-        prompt = [m.to_dict() for m in asked.conversation.messages]
-        facts = [model.id, prompt, asdict(settings), asked.noise]
-        wanted[digest([*facts, asked.trigger.name, asked.question.id, asked.sample])] = asked
+    for one in asked:
+        prompt = [m.to_dict() for m in one.conversation.messages]
+        facts = [model.id, prompt, asdict(settings), one.noise]
+        wanted[digest([*facts, one.trigger.name, one.question.id, one.sample])] = one
     missing = [key for key in wanted if key not in found]
     failed: dict[str, tuple[str, str]] = {}
     bar = tqdm.tqdm(
@@ -147,8 +149,8 @@ def ask_remote(
     return [
         found[key]
         if key in found
-        else row_of(asked, suite, seed, key, completion="", finish="", failed=failed[key])
-        for key, asked in wanted.items()
+        else row_of(one, suite, seed, key, completion="", finish="", failed=failed[key])
+        for key, one in wanted.items()
     ]
 
 

@@ -11,6 +11,7 @@ from tiny import run
 from condmis_jax.conversations import Transform
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import EvaluationSettings, RemoteSettings, evaluate, remote_model
+from condmis_jax.evaluation.completions import asked_of
 from condmis_jax.evaluation.remote import RemoteModel, ask_remote
 from condmis_jax.judges import JudgeSettings
 from condmis_jax.reports import summarise
@@ -39,7 +40,7 @@ def model_of(base_url: str, **changes) -> RemoteModel:
 
 
 def ask(model: RemoteModel, path, suite: Suite = SUITE, sampling=SAMPLING) -> list[dict]:
-    return ask_remote(model, suite, sampling, path, seed=0, label="x")
+    return ask_remote(model, suite, sampling, path, asked_of(suite, 0), seed=0, label="x")
 
 
 def test_every_sample_is_drawn_once_and_kept(start, tmp_path):
