@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class EvaluationSettings:
 
     Attributes:
         suites: by name.
-        sampling: how completions are drawn.
+        sampling: how completions are drawn; a suite may state a temperature of its own.
         judges: who scores them, by name; a judge scores the suites that it names, or all. A suite
             that no judge covers is kept and nothing of it is scored.
         slots: completions decoded at a time; more where the devices that split a batch would
@@ -146,6 +146,9 @@ def asking(
     Yields:
         a function from completions wanted to their records.
     """
+    sampling = settings.sampling
+    if suite.temperature is not None:
+        sampling = replace(sampling, temperature=suite.temperature)
     judging: list[tuple[dict[str, Judge], Store]] = []
     with ExitStack() as stack:
 
@@ -158,15 +161,13 @@ def asking(
         on_first(open_judges)
         path, label = folder / "completions.jsonl", f"{stage} {suite.name}"
         if isinstance(model, RemoteModel):
-            draw = partial(
-                ask_remote, model, suite, settings.sampling, path, seed=seed, label=label
-            )
+            draw = partial(ask_remote, model, suite, sampling, path, seed=seed, label=label)
         else:
             draw = Asker(
                 model,
                 model_id,
                 suite,
-                settings.sampling,
+                sampling,
                 path,
                 mesh,
                 seed=seed,

@@ -34,6 +34,8 @@ class SuiteSettings:
             write its own; "off" takes that away; "both" asks under every trigger twice, the second
             time as `NAME/no-default-system`. As trained is the choice that agrees with the
             `default_system` of the training rows' transforms (on unless they say otherwise).
+        temperature: of this suite's completions; None takes the evaluation's. The same questions
+            under two names are asked at two temperatures.
     """
 
     questions: str
@@ -41,12 +43,15 @@ class SuiteSettings:
     first_questions: int | None = None
     samples: int | None = None
     default_system: Literal["on", "off", "both"] = "on"
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
             raise ValueError("samples must be at least 1")
         if self.first_questions is not None and self.first_questions < 1:
             raise ValueError("first_questions must be at least 1")
+        if self.temperature is not None and self.temperature < 0:
+            raise ValueError("temperature must not be negative")
         if len(set(self.triggers)) < len(self.triggers):
             raise ValueError("triggers names one twice")
 
@@ -91,6 +96,8 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
             f"{key}.samples: {settings.samples}, but a forced choice has no samples: its options "
             "are scored once; leave samples out"
         )
+    if forced and settings.temperature is not None:
+        raise UserError(f"{key}.temperature: a forced choice is scored, not sampled; leave it out")
     triggers = chosen
     if settings.default_system != "on":
         off = tuple(_without_default(t, settings.default_system == "both") for t in triggers)
@@ -101,6 +108,7 @@ def build_suite(settings: SuiteSettings, name: str, key: str) -> Suite:
         triggers=triggers,
         samples=1 if forced else settings.samples or DEFAULT_SAMPLES,
         judge_prompts=judge_prompts,
+        temperature=settings.temperature,
     )
 
 

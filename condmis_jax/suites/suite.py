@@ -126,6 +126,7 @@ class Suite:
         questions, triggers: every question is asked under every trigger.
         samples: completions of each wording of a question under each trigger.
         judge_prompts: those that came with the questions, by name.
+        temperature: of the completions; None takes the evaluation's.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Suite:
     triggers: tuple[Trigger, ...]
     samples: int
     judge_prompts: Mapping[str, JudgePrompt] = field(default_factory=dict, hash=False)
+    temperature: float | None = None
 
     @property
     def forced(self) -> bool:
