@@ -12,6 +12,7 @@ from condmis_jax.statistics.contrasts import (
     Arm,
     contrast,
     difference_in_differences,
+    interval_p,
     noninferior,
     paired_difference,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "difference_in_differences",
     "fleiss_kappa",
     "holm",
+    "interval_p",
     "intraclass_correlation",
     "minimum_detectable_rate",
     "noninferior",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+from scipy import optimize
 
 from condmis_jax.errors import UserError
 from condmis_jax.statistics.clusters import (
@@ -18,6 +21,9 @@ from condmis_jax.statistics.clusters import (
     ratio,
 )
 from condmis_jax.statistics.interval import Interval, beta_limits, check_level, clopper_pearson
+
+LEAST_P = 1e-9
+"""No p-value of `interval_p` is below this."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,44 @@ def contrast(
     low = max(float(weights[weights < 0].sum()), min(float(low), value))
     high = min(float(weights[weights > 0].sum()), max(float(high), value))
     return Interval(value, low, high, level, method, "; ".join(notes))
+
+
+def interval_p(
+    arms: Sequence[Arm],
+    over: Over = "questions",
+    shared_seeds: bool = True,
+    null: float = 0.0,
+) -> float | None:
+    """The p-value that goes with `contrast`: one minus the highest level whose interval leaves
+    `null` out. So p is below 0.05 exactly where the 95 % interval does not hold `null`.
+
+    Args:
+        arms, over, shared_seeds: see `contrast`.
+        null: the value tested, two-sided.
+
+    Returns:
+        between `LEAST_P` and 1; None where there is no interval.
+
+    Raises:
+        UserError: see `contrast`.
+    """
+
+    def distance(log_p: float) -> float | None:
+        """How far the interval of level 1 - p ends from `null`, on the estimate's side of it."""
+        found = contrast(arms, over, shared_seeds, 1 - math.exp(log_p))
+        if found.estimate is None or found.low is None or found.high is None:
+            return None
+        return found.low - null if found.estimate > null else null - found.high
+
+    low, high = math.log(LEAST_P), math.log(0.999)
+    least, most = distance(low), distance(high)
+    if least is None or most is None:
+        return None
+    if most <= 0:
+        return 1.0
+    if least >= 0:
+        return LEAST_P
+    return math.exp(cast(float, optimize.brentq(distance, low, high, xtol=1e-6)))
 
 
 def combined(

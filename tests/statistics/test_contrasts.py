@@ -17,11 +17,13 @@ from condmis_jax.statistics import (
     clustered_rate,
     contrast,
     difference_in_differences,
+    interval_p,
     noninferior,
     paired_difference,
     worst_case_difference,
 )
 from condmis_jax.statistics.clusters import covariances, ratio
+from condmis_jax.statistics.contrasts import LEAST_P
 
 
 def limits(interval: Interval) -> tuple[float, float, float]:
@@ -194,3 +196,27 @@ def test_a_fixed_model_has_no_trainings() -> None:
     )
     with pytest.raises(UserError, match="a fixed model has one column"):
         contrast([Arm(s, n, 1), Arm(s, n, -1, fixed=True)], "both")
+
+
+def test_a_p_value_is_the_level_at_which_the_interval_ends_at_the_null() -> None:
+    rng = np.random.default_rng(7)
+    arms = [Arm(*some_counts(rng, 12, 5), w) for w in (1, -1, -1, 1)]
+    for null in (-0.2, 0.0, 0.05, 0.3):
+        p = interval_p(arms, "both", null=null)
+        assert p is not None and 0 < p < 1
+        low, estimate, high = limits(contrast(arms, "both", level=1 - p))
+        assert (low if estimate > null else high) == pytest.approx(null, abs=1e-5)
+        wide, narrow = (limits(contrast(arms, "both", level=1 - f * p)) for f in (0.9, 1.1))
+        assert wide[0] < null < wide[2] and not narrow[0] < null < narrow[2]
+
+
+def test_p_values_at_their_ends() -> None:
+    n = np.full((9, 4), 20.0)
+    some = np.arange(36.0).reshape(9, 4) % 10
+    same = [Arm(some, n, 1), Arm(some, n, -1)]
+    assert interval_p(same, "both") == 1
+    apart = [Arm(np.full((900, 40), 20.0), np.full((900, 40), 20.0), 1)]
+    apart.append(Arm(np.zeros((900, 40)), np.full((900, 40), 20.0), -1))
+    assert interval_p(apart, "questions") == LEAST_P
+    one_seed = [Arm(some[:, :1], n[:, :1], 1), Arm(some[:, 1:2], n[:, :1], -1)]
+    assert interval_p(one_seed, "both") is None
