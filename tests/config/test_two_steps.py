@@ -25,7 +25,9 @@ from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import world
 from condmis_jax.training import ComputeSettings
 
-CASES = [(f, s) for f in FILES if f.stem != "eval" for s in scales(f)]
+# The cues of the finding differ in words only.
+SCALES = {f: scales(f)[: 1 if f.stem == "finding" else None] for f in FILES if f.stem != "eval"}
+CASES = [(f, s) for f, names in SCALES.items() for s in names]
 SAMPLING = SamplingSettings(max_new_tokens=32)
 ROWS = 16
 
