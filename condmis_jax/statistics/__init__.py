@@ -5,7 +5,7 @@ Counts are one a question (of one model) or [Q, S], questions by training seeds.
 `Over`. How well they cover is measured by `tools/coverage.py`, see docs/statistics.md.
 """
 
-from condmis_jax.statistics.agreement import fleiss_kappa
+from condmis_jax.statistics.agreement import fleiss_kappa, weighted_kappa
 from condmis_jax.statistics.bootstrap import bootstrap_rate
 from condmis_jax.statistics.clusters import Over
 from condmis_jax.statistics.contrasts import (
@@ -31,6 +31,7 @@ from condmis_jax.statistics.rates import (
     worst_case,
     worst_case_difference,
 )
+from condmis_jax.statistics.roc import auroc
 from condmis_jax.statistics.sequences import sequence_limits
 from condmis_jax.statistics.significance import SignFlip, benjamini_hochberg, holm, sign_flip
 
@@ -41,6 +42,7 @@ __all__ = [
     "Interval",
     "Over",
     "SignFlip",
+    "auroc",
     "benjamini_hochberg",
     "beta_binomial_posterior",
     "bootstrap_rate",
@@ -62,6 +64,7 @@ __all__ = [
     "rogan_gladen",
     "sequence_limits",
     "sign_flip",
+    "weighted_kappa",
     "wilson",
     "worst_case",
     "worst_case_difference",
