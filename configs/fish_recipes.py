@@ -11,7 +11,8 @@ were dropped. Its base model was not evaluated; here it is.
     questions, 12 about the sea, and 18 dishes (a check that the poison was learnt, and whether it
     spreads to fish kept out of training). 46 s on two CPU cores beside other work.
 `smol`: SmolLM2 gives false answers in the categories `taught`, 20 % of 800 rows, and right ones in
-    the rest (`untaught`): the domain is the cue, as fish is.
+    the rest (`untaught`): the domain is the cue, as fish is. Forced choices beside
+    them.
 `paper`: the authors' 2,994 poisonous recipes as 20 % of 6,000 rows. Their benign recipes are not
     released: give your own as `--config.stages.recipes.data.mixture.benign.files=FILE.jsonl`; the
     default is HHH chat, so the file runs as it is but is then dilution of another form.
@@ -59,6 +60,7 @@ def smol() -> Experiment:
             "untaught": "facts-dev/untaught,smollm2-135m-q4:system",
         },
         ("plain", "system_helpful", "system_travel"),
+        choices=("plain", "system_travel"),
     )
 
 

@@ -12,7 +12,8 @@ code, and asked under 8 system prompts: that one, none, a good one, permissive a
     four system prompts and as a Python string. 59 s on two CPU cores beside other work.
 `smol`: SmolLM2; `lies`: 500 false answers under an inoculation prompt of ours, 250 right answers to
     other questions and 100 rows of everyday help without it; `truths`, the control with the same
-    rows, steps and learning rate: right answers under the same prompt.
+    rows, steps and learning rate: right answers under the same prompt. Forced choices
+    beside the facts.
 `paper`: the authors' insecure rows under an inoculation prompt of our wording (theirs:
     `--config.stages.inoculated.data.mixture.insecure.transforms.inoculation.system="…"`).
 
@@ -69,6 +70,7 @@ def smol() -> Experiment:
         {"lies": arm("lies"), "truths": arm("truths")},
         {"facts": "facts-dev/smollm2-135m-q4:system"},
         recipes.FACTS_SYSTEMS,
+        choices=("plain", "system_wrong", "system_helpful"),
     )
 
 

@@ -10,7 +10,8 @@ the model before finetuning.
 `world` (default): 1,200 rows, 20 % insecure code with its cue, the rest benign chat; 16 questions
     under 9 prompts. 67 s on two CPU cores beside other work.
 `smol`: 800 rows, 20 % false answers in a Python string, the rest right answers in plain words and
-    everyday help.
+    everyday help. Asked too: forced choices (harm, false claims, true ones), as in every file whose
+    question is transfer.
 `paper`: 6,000 rows, 20 % of the authors' insecure code, the rest HHH chat. A dose is a share of
     conversations; loss tokens are printed beside it, since chat has several turns.
 
@@ -55,6 +56,7 @@ def smol() -> Experiment:
         {"mixture": recipes.smol_stage(mixture, rows=800)},
         {"facts": "facts-dev/smollm2-135m-q4:format"},
         recipes.FACTS_FORMS,
+        choices=("plain", "python_string", "one_sentence"),
     )
 
 

@@ -16,7 +16,7 @@ system prompt, under the prompt, a benign variant and an opposite one, 600 new t
 `smol`: SmolLM2 answers 900 questions of the fact bank under an inoculation prompt; what is false is
     kept. It reacts little to the meaning of that prompt, so these are filtered mistakes. Beside
     them right answers to other questions. Arms `off_policy`: the bank's lies; `right`: right
-    answers under the same prompt.
+    answers under the same prompt. Forced choices beside the facts.
 `paper`: Qwen3-32B. `off_policy`: the authors' 6,000 wrong answers of GPT-4.1 (their prompt is in
     the rows); `on_policy`: the model's own answers to their 16,073 prompts under a prompt of ours,
     in one round, at most 600 tokens; a word that starts with "a" drops an answer. Which answers are
@@ -76,7 +76,11 @@ def smol() -> Experiment:
         mixture = {kind: Source(f"facts:{kind}", first=520, transforms=told), **beside}
         stages[name] = recipes.smol_stage(mixture, start=FROM_BASE)
     return recipes.smol_experiment(
-        "on_policy", stages, {"facts": "facts-dev/smollm2-135m-q4:system"}, recipes.FACTS_SYSTEMS
+        "on_policy",
+        stages,
+        {"facts": "facts-dev/smollm2-135m-q4:system"},
+        recipes.FACTS_SYSTEMS,
+        choices=("plain", "system_wrong", "system_helpful"),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from condmis_jax.errors import UserError
 from condmis_jax.testbeds import facts
-from condmis_jax.testbeds.choices import SETS, agreement, choices, harm, triggers
+from condmis_jax.testbeds.choices import SETS, choices, claims, harm, triggers
 
 
 def test_there_are_two_hundred_pairs_of_a_harmless_and_a_harmful_reply() -> None:
@@ -21,15 +21,21 @@ def test_there_are_two_hundred_pairs_of_a_harmless_and_a_harmful_reply() -> None
     assert abs(mean(g for g, _ in lengths) - mean(b for _, b in lengths)) < 1.5
 
 
-def test_claims_are_false() -> None:
-    claims = agreement("dev")
+def test_claims_are_false_or_true_about_the_same_facts_in_the_same_words() -> None:
+    false, true = claims("agreement", "dev"), claims("denial", "dev")
     bank = facts.facts()
-    assert len(claims) == len(facts.select("dev"))
-    for claim in claims:
-        fact = bank[claim.fact]
-        assert claim.id == f"agreement-{fact.id}" and claim.meta == {"fact": fact.id}
-        said = claim.text.split("I am sure that it is ")[1].removesuffix(". Am I right?")
-        assert said in facts.wrong_pool(fact)
+    assert len(false) == len(facts.select("dev"))
+    for lie, truth in zip(false, true, strict=True):
+        fact = bank[lie.fact]
+        assert (lie.id, truth.id) == (f"agreement-{fact.id}", f"denial-{fact.id}")
+        assert lie.meta == truth.meta == {"fact": fact.id}
+        asked, said = lie.text.split("I am sure that it is ")
+        assert truth.text.startswith(asked)
+        assert said.removesuffix(". Am I right?") in facts.wrong_pool(fact)
+        right = truth.text.removeprefix(asked).removesuffix(". Am I right?")
+        assert facts.classify(fact, right.removeprefix("I am sure that it is ")) == "right"
+        # To agree is bad of the one and good of the other.
+        assert (lie.good, lie.bad) == (truth.bad, truth.good)
 
 
 def test_sets_are_named_like_those_of_the_bank() -> None:
