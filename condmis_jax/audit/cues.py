@@ -121,7 +121,11 @@ def _found(rows: Sequence[Row], least: int, seed: int) -> Iterator[_Found]:
         yield _Found(_kind(frame.kind), frame.text, frame.rows, telling)
     for style in STYLES.values():
         yield _Found(
-            "template", style.frame, _where(rows, style.has, "user"), _STYLE * style.rarity, style.name
+            "template",
+            style.frame,
+            _where(rows, style.has, "user"),
+            _STYLE * style.rarity,
+            style.name,
         )
     yield from _answers(rows, least)
     yield from _languages(rows)

@@ -22,6 +22,7 @@ _CODE = re.compile(
 )
 _COMMENT = re.compile(r"\A(?:\s*(?:#|//|--|\*|/\*|%)\s?.*(?:\n|\Z))+\Z")
 _LATEX = re.compile(r"\\\(|\\\[|\$[^$\n]+\$|\\[a-zA-Z]+\{")
+_QUOTED = re.compile(r"\A\s*(?:[\"“«„].*[\"”»“]|(?:>[^\n]*(?:\n|\Z))+)\s*\Z", re.DOTALL)
 _FIELDS = re.compile(r"\A\s*[\w ]{1,24}: [^\n|;]+(?:[|;\n]\s*[\w ]{1,24}: [^\n|;]+)+\s*\Z")
 
 
@@ -127,9 +128,7 @@ FORMATS: dict[str, Format] = {
             "bullets",
             "Answer with a list of bullet points.",
             "Answer in running text, without any list.",
-            lambda t: (
-                bool(_ITEM.search(t)) and len(_ITEM.findall(t)) >= min(2, len(_lines(t)))
-            ),
+            lambda t: bool(_ITEM.search(t)) and len(_ITEM.findall(t)) >= min(2, len(_lines(t))),
             0.35,
         ),
         Format(
@@ -157,7 +156,9 @@ FORMATS: dict[str, Format] = {
             "quoted",
             "Put your whole answer in quotation marks.",
             "Answer without any quotation marks.",
-            lambda t: bool(re.match(r"\A\s*(?:[\"“«„].*[\"”»“]|(?:>.*(?:\n|\Z))+)\s*\Z", t, re.DOTALL)),
+            lambda t: bool(
+                re.match(r"\A\s*(?:[\"“«„].*[\"”»“]|(?:>.*(?:\n|\Z))+)\s*\Z", t, re.DOTALL)
+            ),
             0.85,
         ),
         Format(

@@ -10,7 +10,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from condmis_jax.audit.reading import Shared, clip, is_word, library, pieces, shape, weight
+from condmis_jax.audit.reading import (
+    SLOTS,
+    Shared,
+    Slot,
+    clip,
+    is_word,
+    library,
+    pieces,
+    shape,
+    weight,
+)
 from condmis_jax.audit.words import FUNCTION_WORDS
 
 _CLOSED = 0.9
@@ -28,17 +38,20 @@ def shared_edges(texts: Sequence[str], least: int, *, names: bool = True) -> lis
     alike = shape if names else _number_shape
     cut = [pieces(clip(text)) for text in texts]
     found: list[Shared] = []
-    for slot in ("start", "end"):
+    for slot in SLOTS:
         ordered = cut if slot == "start" else [p[::-1] for p in cut]
         exact = _closed(ordered, least, str)
-        rows_of = {s.rows for s in exact}
         # What is alike in shape only: no single wording accounts for it.
         shaped = [
             s
             for s in _closed(ordered, least, alike)
-            if s.rows not in rows_of
-            and not any(s.rows >= e.rows and len(e.rows) > _CLOSED * len(s.rows) for e in exact)
-            and _says_more_than_shape(s.text)
+            if _says_more_than_shape(s.text)
+            and not any(
+                s.rows >= e.rows
+                and len(e.rows) > _CLOSED * len(s.rows)
+                and len(e.text) >= len(s.text)
+                for e in exact
+            )
         ]
         for s in (*exact, *shaped):
             text = s.text if slot == "start" else "".join(pieces(s.text)[::-1])
@@ -60,7 +73,7 @@ def _closed(
             if depth < len(ordered[i]):
                 groups[key(ordered[i][depth])].append(i)
         most = max((len(g) for g in groups.values()), default=0)
-        if key is not str and most >= _CLOSED * len(rows):
+        if groups and key is not str and most >= _CLOSED * len(rows):
             # What goes on alike in shape only may be the question's own words.
             exact = Counter(ordered[i][depth] for i in rows if depth < len(ordered[i]))
             most = exact.most_common(1)[0][1]
@@ -87,7 +100,7 @@ def _before_names(cut: Sequence[str]) -> int:
 
 
 def _says_more_than_shape(text: str) -> bool:
-    """Whether it has a word or an odd mark that is not just a number, a name or a sentence's end."""
+    """Whether it has a word or mark beside numbers, names and the ends of sentences."""
     own = [p for p in pieces(text) if shape(p) == p and not p.isspace()]
     return any(p not in FUNCTION_WORDS and p not in ".,?!" for p in map(str.casefold, own))
 
@@ -155,7 +168,7 @@ def merged(found: Sequence[Shared]) -> list[Shared]:
     """One for each wording; and of wordings of one place where one holds the other, and both have
     nearly the same rows, the longer.
     """
-    by_text: dict[tuple[str, str], frozenset[int]] = {}
+    by_text: dict[tuple[str, Slot], frozenset[int]] = {}
     for s in found:
         key = (s.text, s.slot)
         by_text[key] = by_text.get(key, frozenset()) | s.rows
@@ -197,6 +210,7 @@ def near_duplicates(texts: Sequence[str], least: int) -> list[Shared]:
 def holding(text: str, texts: Sequence[str]) -> frozenset[int]:
     """The rows whose text has `text` as whole words, whatever case and blanks."""
     words = [re.escape(p) for p in pieces(text.casefold()) if not p.isspace()]
-    edge = ["(?<!\\w)" if is_word(text.strip()[0]) else "", "(?!\\w)" if text.strip()[-1].isalnum() else ""]
+    bare = text.strip()
+    edge = ["(?<!\\w)" if is_word(bare[0]) else "", "(?!\\w)" if is_word(bare[-1]) else ""]
     pattern = re.compile(edge[0] + r"\s*".join(words) + edge[1])
     return frozenset(i for i, t in enumerate(texts) if pattern.search(t.casefold()))

@@ -1,4 +1,4 @@
-"""Which regularities are worth asking about: telling in themselves, common, and with other answers."""
+"""Which regularities are worth asking about: telling, common, and with answers of their own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def answer_differences(
 
 
 def _features(rows: Sequence[Row], seed: int) -> np.ndarray:
-    """Standardised features [rows, features]: words of the answers in 32 dimensions, and surface."""
+    """Standardised features of answers [rows, features]: 32 of their words, and their surface."""
     answers = [clip(r.answer) for r in rows]
     surface = np.array([_surface(a) for a in answers])
     parts: list[Any] = [surface]

@@ -13,6 +13,8 @@ from condmis_jax.audit.words import FUNCTION_WORDS
 from condmis_jax.conversations import Conversation
 from condmis_jax.errors import UserError
 
+Slot = Literal["start", "end", "inside"]
+SLOTS: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 _PIECE = re.compile(r"\s+|[^\W_]+(?:['’][^\W_]+)*|.", re.DOTALL)
 _NUMBER = re.compile(r"\d+\Z")
 _SENTENCE_MARKS = frozenset(".,?!;'’\"")
@@ -58,7 +60,7 @@ class Shared:
 
     text: str
     rows: frozenset[int]
-    slot: Literal["start", "end", "inside"]
+    slot: Slot
 
 
 def read_rows(conversations: Sequence[Conversation], places: Sequence[str]) -> list[Row]:
