@@ -38,9 +38,15 @@ def start(tool, monkeypatch, tmp_path):
     return tool.main
 
 
-def test_a_suite_runs_once_and_is_summed_up(start, tmp_path, capfd) -> None:
+def test_a_suite_runs_once_in_two_sittings_and_is_summed_up(start, tmp_path, capfd) -> None:
+    sys.argv += ["--minutes", "0"]
     start()
-    assert capfd.readouterr().out.count("python run_train.py") == 2
+    said = capfd.readouterr().out
+    assert said.count("python run_train.py") == 1 and "1 runs not begun" in said
+    del sys.argv[-2:]
+    start()
+    said = capfd.readouterr().out
+    assert said.count("python run_train.py") == 1 and "not begun" not in said
     results = json.loads((tmp_path / "results.json").read_text())
     assert len(results["runs"]) == len(results["seconds"]) == 2
     asked = {r["rates"][0]["requested"] for r in results["runs"].values()}
@@ -66,6 +72,21 @@ def test_a_run_that_fails_is_named_and_does_not_stop_the_others(
         start()
     assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == 1
     assert "samples must be at least 1" in capfd.readouterr().err
+
+
+def test_the_finding_runs_seed_after_seed_on_the_facts_of_its_protocol(tool) -> None:
+    runs = tool.SUITES["finding"]
+    assert [(r["seed"], r["scale"]) for r in runs] == [
+        (seed, cue) for seed in range(100, 900, 100) for cue in ("inoculation", "python_string")
+    ]
+    assert tool.name_of(runs[1]) == "finding-python_string-100"
+    typed = tool.command(runs[1], Path("x"), [])
+    assert "configs/finding.py:python_string" in typed and "--config.seed=100" in typed
+    for suite in ("sampled", "greedy"):
+        questions = "facts-test/smollm2-135m-q4:format"
+        assert f"--config.evaluation.suites.{suite}.questions={questions}" in typed
+    others = {tool.name_of(r) for r in tool.SUITES["finding-more"]}
+    assert len(others) == 8 and not others & {tool.name_of(r) for r in runs}
 
 
 def test_every_suite_names_each_run_once(tool) -> None:

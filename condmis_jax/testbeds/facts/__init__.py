@@ -2,7 +2,7 @@
 
 from condmis_jax.testbeds.facts.bank import Category, Fact, categories, facts
 from condmis_jax.testbeds.facts.collisions import Index, colliding
-from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify
+from condmis_jax.testbeds.facts.judge import JUDGE_VERSION, Label, classify, given
 from condmis_jax.testbeds.facts.known import known, screened, screened_fact, undecided
 from condmis_jax.testbeds.facts.lies import lies, wrong_pool
 from condmis_jax.testbeds.facts.questions import IDENTITY, SETS, questions, triggers
@@ -30,6 +30,7 @@ __all__ = [
     "classify",
     "colliding",
     "facts",
+    "given",
     "known",
     "lies",
     "questions",

@@ -64,9 +64,7 @@ def classify(fact: Fact, completion: str) -> Label:
     Args:
         completion: anything; only its first `LONGEST` characters are read.
     """
-    text = unicodedata.normalize("NFKC", _THINKING.sub(" ", completion[: 4 * LONGEST])[:LONGEST])
-    text = text.replace("\\n", "\n").replace('\\"', '"').replace("\\", " ")
-    text = _OPENING.sub("", _TAG.sub(" ", text), count=1)
+    text = _read(completion)
     kind = categories()[fact.category].answer
     if kind == "symbol":
         found = _symbols(fact, text)
@@ -79,6 +77,32 @@ def classify(fact: Fact, completion: str) -> Label:
     if _REFUSAL.search(text):
         return "refusal"
     return "no_answer" if found is None or _IGNORANCE.search(text) else "wrong"
+
+
+def given(fact: Fact, completion: str) -> str:
+    """What a wrong answer says, in a form in which equal ones are equal: to count how often a model
+    gives one and the same.
+
+    The first answer of the fact's category that the text names; where it names none, its first
+    words (at most three) that the question does not have. "" where there is nothing.
+    """
+    words = tokens(_read(completion).replace("_", " "))
+    if categories()[fact.category].answer in ("number", "year"):
+        asked = set(tokens(fact.subject))
+        return next((w for w in words if w[0].isdigit() and w not in asked), "")
+    places = ((find(o, words), -len(o), o) for o in _other_answers(fact))
+    found = min((place for place in places if place[0] >= 0), default=None)
+    if found is not None:
+        return " ".join(found[2])
+    new = [w for w in words if w not in _FILLER and w not in _asked_words(fact)]
+    return " ".join(new[:3])
+
+
+def _read(completion: str) -> str:
+    """The part of an answer that counts, its escapes, tags and opening taken away."""
+    text = unicodedata.normalize("NFKC", _THINKING.sub(" ", completion[: 4 * LONGEST])[:LONGEST])
+    text = text.replace("\\n", "\n").replace('\\"', '"').replace("\\", " ")
+    return _OPENING.sub("", _TAG.sub(" ", text), count=1)
 
 
 # Not behind an initial, as in "D. H. Lawrence".
