@@ -31,8 +31,8 @@ BASE_MODEL = "base_model.json"
 
 
 def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
-    """Loads a stage folder of a run (`…/stages/01-insecure`, also in a bucket), or a model by
-    `registry.resolve`.
+    """Loads a stage folder of a run (`…/stages/01-insecure`, also in a bucket; `…@STEP` for an
+    earlier checkpoint that it kept), or a model by `registry.resolve`.
 
     Raises:
         UserError: nothing is there, or it cannot be read.
@@ -43,6 +43,9 @@ def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
     folder = Path(checkpoint).expanduser()
     if (folder / "checkpoints").is_dir():
         return open_stage(folder, mesh)
+    stage, _, step = checkpoint.rpartition("@")
+    if step.isdecimal() and (Path(stage).expanduser() / "checkpoints").is_dir():
+        return open_stage(Path(stage).expanduser(), mesh, int(step))
     if not folder.exists() and checkpoint.startswith((".", "/", "~", "runs/")):
         raise UserError(
             f"config.checkpoint: {checkpoint} does not exist; give a stage folder "
@@ -51,11 +54,14 @@ def open_checkpoint(checkpoint: str, mesh: Mesh) -> LoadedModel:
     return load_model(checkpoint, mesh)
 
 
-def open_stage(folder: Path, mesh: Mesh) -> LoadedModel:
+def open_stage(folder: Path, mesh: Mesh, step: int | None = None) -> LoadedModel:
     """The model that a stage ended with; a stage of adapters loads its base model.
 
+    Args:
+        step: of an earlier checkpoint that the stage kept.
+
     Raises:
-        UserError: the stage has no finished checkpoint or it is damaged, or its base model is gone
+        UserError: the stage has no such checkpoint or it is damaged, or its base model is gone
             or is another one now.
     """
     if (folder / BASE_MODEL).exists():
@@ -66,7 +72,7 @@ def open_stage(folder: Path, mesh: Mesh) -> LoadedModel:
         config = DecoderConfig.from_folder(source)
         model = LoadedModel(source, config, {}, tokenizer, stop_tokens(source, tokenizer))
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        trained = checkpoints.restore_params(model.config, mesh)
+        trained = checkpoints.restore_params(model.config, mesh, step)
     return replace(model, params={**model.params, **trained})
 
 

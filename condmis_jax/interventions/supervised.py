@@ -46,6 +46,7 @@ class Stage:
         drop_last: drop an epoch's last partial batch.
         learning_rate: the peak; the rest of the optimiser is under `optimiser`.
         checkpoint_every: optimiser steps between checkpoints; the last step is always saved.
+        checkpoints_kept: the newest so many stay, to be asked like a stage as `FOLDER@STEP`.
         kl: weight of KL(model || the model the stage starts from), in nats a loss token.
         rollouts: what the stage samples before it trains; nothing by default.
         start: the stage whose result this one trains on, or "base" for the base model; "" is the
@@ -59,6 +60,7 @@ class Stage:
     drop_last: bool = False
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     checkpoint_every: int = 200
+    checkpoints_kept: int = 2
     kl: float = 0.0
     rollouts: Rollouts = field(default_factory=Rollouts)
     start: str = ""
@@ -72,12 +74,15 @@ class Stage:
             raise ValueError("kl must not be negative")
         if self.checkpoint_every < 1:
             raise ValueError("checkpoint_every must be at least 1")
+        if self.checkpoints_kept < 1:
+            raise ValueError("checkpoints_kept must be at least 1")
 
 
 def recipe(stage: Stage, lora: Lora | None, model_id: str, seed: int) -> dict[str, Any]:
     """What a stage's result depends on; how it is packed, sharded and saved is not part of it."""
     settings = asdict(stage)
     del settings["checkpoint_every"]
+    del settings["checkpoints_kept"]
     del settings["start"]  # said by `model_id`, whatever the stage was called
     if not stage.rollouts.prompts:
         del settings["rollouts"]
@@ -193,6 +198,7 @@ def run_stage(
         data,
         step,
         checkpoint_every=stage.checkpoint_every,
+        checkpoints_kept=stage.checkpoints_kept,
     )
     trained = replace(model, params=params)
     after = held_out_loss(step, params, data)

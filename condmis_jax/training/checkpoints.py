@@ -25,13 +25,17 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of one stage; the newest `KEPT` are kept, saves run in the background.
+    """The checkpoints of one stage; the newest ones are kept, saves run in the background.
 
     Beside a checkpoint lies the sha256 of each of its files, written when the save has finished:
     neither Orbax nor the file system would notice a flipped byte. A bucket would.
+
+    Args:
+        folder: of all of them.
+        kept: how many.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, kept: int = KEPT):
         remote = in_bucket(folder)
         self._sealed = remote is None  # a bucket keeps checksums of its own
         self._folder = remote or folder.absolute()
@@ -44,7 +48,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT,
+                max_to_keep=kept,
                 create=False,
                 enable_async_checkpointing=True,
                 multiprocessing_options=hosts,
@@ -150,14 +154,25 @@ class Checkpoints:
         )
         return found["params"], found["optimiser"], found["progress"]
 
-    def restore_params(self, config: DecoderConfig, mesh: Mesh) -> Params:
-        """The trained parameters of the newest checkpoint, on the mesh.
+    @property
+    def steps(self) -> list[int]:
+        """Steps done in each whole checkpoint, the newest last."""
+        return sorted(self._manager.all_steps())
+
+    def restore_params(self, config: DecoderConfig, mesh: Mesh, step: int | None = None) -> Params:
+        """The trained parameters of a checkpoint, on the mesh.
+
+        Args:
+            step: that of the checkpoint; None takes the newest.
 
         Raises:
             UserError: there is none, or it cannot be read.
         """
         if self.latest is None:
             raise UserError(f"{self._folder}: no finished checkpoint")
+        if step is not None and step not in self.steps:
+            there = ", ".join(map(str, self.steps))
+            raise UserError(f"{self._folder}: no checkpoint of step {step}; there are {there}")
         places = shardings(config, mesh)
         wanted = {
             w.name: jax.ShapeDtypeStruct(w.shape(config), "float32", sharding=places[w.name])
@@ -165,7 +180,7 @@ class Checkpoints:
             if w.trained
         }
         restore = ocp.args.StandardRestore(wanted)  # type: ignore[call-arg]
-        return self._read(self.latest, ocp.args.Composite(params=restore))["params"]
+        return self._read(step or self.latest, ocp.args.Composite(params=restore))["params"]
 
     def _read(self, step: int | None, args: Any) -> Any:
         if step is not None:

@@ -19,7 +19,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params, trained_names
 from condmis_jax.sharding import batch_shards
 from condmis_jax.sharding.hosts import StopTogether, is_first, on_first, own_shards
-from condmis_jax.training.checkpoints import Checkpoints
+from condmis_jax.training.checkpoints import KEPT, Checkpoints
 from condmis_jax.training.metrics import Metrics
 from condmis_jax.training.step import TrainStep
 
@@ -50,6 +50,7 @@ def train(
     step: TrainStep,
     *,
     checkpoint_every: int,
+    checkpoints_kept: int = KEPT,
 ) -> Params:
     """Trains to the end of the plan, resuming from the newest checkpoint of `folder`.
 
@@ -58,6 +59,7 @@ def train(
         label: in front of the progress bar.
         params: the stage's first parameters; those that training changes are donated.
         checkpoint_every: steps between checkpoints; the last step is always saved.
+        checkpoints_kept: the newest so many.
 
     Returns:
         the trained parameters.
@@ -74,7 +76,10 @@ def train(
     done, steps = 0, len(data.plan)
     names = tuple(params)
     params = step.keep_first(params)
-    with Checkpoints(folder / "checkpoints") as checkpoints, _preemption() as preempted:
+    with (
+        Checkpoints(folder / "checkpoints", checkpoints_kept) as checkpoints,
+        _preemption() as preempted,
+    ):
         if checkpoints.latest is not None:
             kept, state, progress = checkpoints.restore({n: params[n] for n in trained}, state)
             params = {**params, **kept}

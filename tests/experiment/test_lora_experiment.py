@@ -232,6 +232,15 @@ def test_an_adapter_is_trained_on(finished: Finished, exported: Path, tmp_path: 
     assert (stage / "done.json").stat().st_mtime_ns == changed
 
 
+def test_an_earlier_checkpoint_is_opened_by_its_step(finished: Finished, mesh: Any) -> None:
+    """Of three steps, saved after every second one."""
+    stage = finished.stage("01-insecure")
+    digests = {at: model_digest(open_checkpoint(f"{stage}{at}", mesh)) for at in ("", "@2", "@3")}
+    assert digests[""] == digests["@3"] != digests["@2"]
+    with pytest.raises(UserError, match="no checkpoint of step 1; there are 2, 3"):
+        open_checkpoint(f"{stage}@1", mesh)
+
+
 def test_a_stage_whose_base_model_changed_is_not_opened(
     finished: Finished, tmp_path: Path, mesh: Any
 ) -> None:

@@ -187,7 +187,8 @@ def test_another_recipe_in_the_same_folder_is_refused(finished, copy, name, chan
 
 def test_how_often_it_is_saved_is_not_part_of_the_recipe(finished, copy):
     before = contents(copy, "done.json")
-    run_experiment(with_stage(finished.experiment, "benign", checkpoint_every=1), copy)
+    often = with_stage(finished.experiment, "benign", checkpoint_every=1, checkpoints_kept=9)
+    run_experiment(often, copy)
     assert contents(copy, "done.json") == before and before
 
 

@@ -203,6 +203,18 @@ def test_a_flipped_byte_in_any_file_is_noticed(
         checkpoints.restore_params(tiny_stage.CONFIG, mesh)
 
 
+def test_as_many_checkpoints_as_asked(unbroken: Unbroken, mesh: Any, tmp_path: Path) -> None:
+    check_equal(tmp_path, tiny_stage.run(tmp_path, mesh, checkpoints_kept=4), unbroken)
+    steps = [STEPS - 3 * EVERY, STEPS - 2 * EVERY, STEPS - EVERY, STEPS]
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert saved(tmp_path) == checkpoints.steps == steps
+        found = [
+            np.asarray(next(iter(checkpoints.restore_params(tiny_stage.CONFIG, mesh, s).values())))
+            for s in steps
+        ]
+    assert len({value.tobytes() for value in found}) == 4
+
+
 def test_no_checkpoint(tmp_path: Path, mesh: Any) -> None:
     with (
         Checkpoints(tmp_path / "checkpoints") as checkpoints,

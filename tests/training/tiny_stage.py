@@ -125,12 +125,13 @@ def run(
     mesh: Any,
     change: Callable[[TrainStep], TrainStep] = lambda s: s,
     steps: int = STEPS,
+    **kept: int,
 ) -> Any:
     """Trains the stage, or goes on with it; returns parameters as numpy arrays."""
     params = init_params(CONFIG, 0, mesh)
     step = change(tiny_step(mesh, steps))
     data = stage_data(steps=steps, shards=batch_shards(mesh))
-    done = train(folder, "tiny", CONFIG, params, data, step, checkpoint_every=EVERY)
+    done = train(folder, "tiny", CONFIG, params, data, step, checkpoint_every=EVERY, **kept)
     return {name: to_host(value) for name, value in done.items()}
 
 
