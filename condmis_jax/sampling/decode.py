@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -124,6 +124,7 @@ def decode_params(config: DecoderConfig, params: Params, mesh: Mesh) -> dict[str
     return in_turn(jax.jit(unstacked, static_argnums=1))(params, config.L)
 
 
+@lru_cache(maxsize=16)
 def make_programs(
     config: DecoderConfig,
     settings: SamplingSettings,
@@ -132,7 +133,7 @@ def make_programs(
     mesh: Mesh,
     dtype: Any,
 ) -> Programs:
-    """Programs for one shape; they compile on first use."""
+    """Programs for one shape; compiled on first use, the same for every sampler."""
     P, G, S, C = shape.P, shape.G, shape.S, shape.C
     stops = jnp.asarray(stop, jnp.int32)
     heads = "tensor" if config.K % mesh.shape["tensor"] == 0 else None

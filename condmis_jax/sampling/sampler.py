@@ -73,7 +73,6 @@ class Sampler:
         self._decode_params = decode_params(config, params, mesh)
         self._stop, self._dtype = tuple(stop), dtype
         self._P, self._G = slots // group, group
-        self._programs: dict[tuple[Shape, SamplingSettings], Programs] = {}
 
     def sample(
         self,
@@ -97,11 +96,9 @@ class Sampler:
             classes[length_class(n)].append(request)
         for size in sorted(classes):
             shape = Shape(self._P, self._G, size, settings.max_new_tokens)
-            if (shape, settings) not in self._programs:
-                self._programs[shape, settings] = make_programs(
-                    self._config, settings, shape, self._stop, self._mesh, self._dtype
-                )
-            programs = self._programs[shape, settings]
+            programs = make_programs(
+                self._config, settings, shape, self._stop, self._mesh, self._dtype
+            )
             _Batch(programs, shape, self._params, self._decode_params, classes[size]).run(on_done)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
@@ -142,26 +143,13 @@ class TrainStep:
         return {name: put(value) for name, value in batch.items()}
 
 
-def make_step(
-    config: DecoderConfig,
-    compute: ComputeSettings,
-    optimiser: optax.GradientTransformation,
-    mesh: Mesh,
-    *,
-    seed: int = 0,
-    kl: float = 0.0,
-) -> TrainStep:
-    """Compiles nothing yet; every shape compiles on its first use.
-
-    Args:
-        kl: weight of the divergence from the first parameters, in nats a loss token; `evaluate`
-            leaves it out.
-        seed: of the adapters' dropout, whose noise depends on it, the step, the conversation, the
-            position, the layer and the target only.
-    """
+@lru_cache(maxsize=8)
+def _microbatch_programs(
+    config: DecoderConfig, compute: ComputeSettings, mesh: Mesh, seed: int, kl: float
+) -> dict[str, Callable[..., Any]]:
+    """What does not depend on the optimiser: stages of one experiment trace and compile it once."""
     groups = batch_shards(mesh)
-    trained = trained_names(config)
-    places = {name: place for name, place in shardings(config, mesh).items() if name in trained}
+    trained, places = _trained(config, mesh)
 
     def loss_of(
         params: Params, batch: Arrays, noise: jax.Array | None = None, kl: float = 0.0
@@ -186,15 +174,55 @@ def make_step(
         new, value = gradients_of(params, batch)
         return jax.tree.map(jnp.add, gradients, new), loss + value
 
+    return {
+        "gradients": in_turn(jax.jit(gradients_of, out_shardings=(places, None))),
+        "accumulate": in_turn(
+            jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None))
+        ),
+        "zeros": in_turn(jax.jit(partial(_zeros, config), out_shardings=(places, None))),
+        "evaluate": in_turn(jax.jit(loss_of)),
+    }
+
+
+def _zeros(config: DecoderConfig) -> tuple[Params, jax.Array]:
+    table = [w for w in weight_table(config) if w.trained]
+    return {w.name: jnp.zeros(w.shape(config), jnp.float32) for w in table}, jnp.float32(0)
+
+
+def _trained(config: DecoderConfig, mesh: Mesh) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of the trained parameters, and where they lie."""
+    trained = trained_names(config)
+    places = shardings(config, mesh)
+    return trained, {name: places[name] for name in trained}
+
+
+def make_step(
+    config: DecoderConfig,
+    compute: ComputeSettings,
+    optimiser: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    seed: int = 0,
+    kl: float = 0.0,
+) -> TrainStep:
+    """Compiles nothing yet; every shape compiles on its first use.
+
+    Args:
+        kl: weight of the divergence from the first parameters, in nats a loss token; `evaluate`
+            leaves it out.
+        seed: of the adapters' dropout, whose noise depends on it, the step, the conversation, the
+            position, the layer and the target only.
+    """
+    trained, places = _trained(config, mesh)
+    dropout = config.lora is not None and config.lora.dropout
+    programs = _microbatch_programs(config, compute, mesh, seed if dropout else 0, kl)
+
     def update(part: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
         updates, state = optimiser.update(gradients, state, part)
         return optax.apply_updates(part, updates), state, optax.global_norm(gradients)
 
-    def zeros() -> tuple[Params, jax.Array]:
-        table = [w for w in weight_table(config) if w.trained]
-        return {w.name: jnp.zeros(w.shape(config), jnp.float32) for w in table}, jnp.float32(0)
-
-    moments = state_shardings(optimiser, jax.eval_shape(zeros)[0], places, replicated(mesh))
+    zeros = jax.eval_shape(partial(_zeros, config))[0]
+    moments = state_shardings(optimiser, zeros, places, replicated(mesh))
     jitted_update = in_turn(
         jax.jit(update, donate_argnums=(0, 1), out_shardings=(places, moments, None))
     )
@@ -213,13 +241,8 @@ def make_step(
         return {**params, **{f"{FIRST}{n}": p for n, p in first.items()}}
 
     return TrainStep(
-        gradients=in_turn(jax.jit(gradients_of, out_shardings=(places, None))),
-        accumulate=in_turn(
-            jax.jit(accumulate, donate_argnums=(0, 1), out_shardings=(places, None))
-        ),
+        **programs,
         update=update_params,
-        zeros=in_turn(jax.jit(zeros, out_shardings=(places, None))),
-        evaluate=in_turn(jax.jit(loss_of)),
         init_optimiser=lambda params: jitted_init({n: params[n] for n in trained}),
         keep_first=keep_first,
         mesh=mesh,
