@@ -100,14 +100,19 @@ class ChatTemplate:
         template with generation markers is checked to say the same.
 
         Raises:
-            UserError: the template refuses the row, or renders a turn differently when more turns
-                follow, so that no mask exists.
+            UserError: the template refuses the row; or renders a turn differently when more turns
+                follow, or a turn has nothing in front of it, so that no mask exists.
         """
         messages = conversation.messages
         text = self.render(messages, where=where)
         turns = [i for i, m in enumerate(messages) if m.role == "assistant"]
         spans = []
         for i in turns if loss_on == "all" else turns[-1:]:
+            if i == 0:
+                raise UserError(
+                    f"{where}: turn 0 is the assistant's and answers nothing; put the user turn "
+                    "that it answers in front of it, or set loss_on to 'last'"
+                )
             before = self.render(messages[:i], generate=True, where=where)
             through = self.render(messages[: i + 1], where=where)
             if not through.startswith(before) or not text.startswith(through):

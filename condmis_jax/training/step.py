@@ -219,7 +219,7 @@ def make_step(
 
     def update(part: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
         updates, state = optimiser.update(gradients, state, part)
-        return optax.apply_updates(part, updates), state, optax.global_norm(gradients)
+        return optax.apply_updates(part, updates), state, optax.tree.norm(gradients)
 
     zeros = jax.eval_shape(partial(_zeros, config))[0]
     moments = state_shardings(optimiser, zeros, places, replicated(mesh))

@@ -90,8 +90,18 @@ def test_assistant_turns_and_their_ends_carry_loss(tokenizer: Any, text: str, na
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_generation_markers_of_the_world_agree(tokenizer: Any, name: str) -> None:
-    conversation, _ = CONVERSATIONS[name]
-    template_of(tokenizer, CHAT_TEMPLATE).check_generation_mask(conversation, "here")
+    conversation, wanted = CONVERSATIONS[name]
+    template = template_of(tokenizer, CHAT_TEMPLATE)
+    theirs = tokenizer.apply_chat_template(
+        [m.to_dict() for m in conversation.messages],
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    made = template.tokenise(conversation, "here")
+    assert made.tokens.tolist() == list(theirs["input_ids"])
+    assert made.loss.tolist() == [bool(m) for m in theirs["assistant_masks"]]
+    assert made.loss.any() and wanted
+    template.check_generation_mask(conversation, "here")  # and it finds nothing to refuse
 
 
 @pytest.mark.parametrize(
@@ -145,3 +155,12 @@ def test_a_template_that_refuses_a_conversation_is_one_line(tokenizer: Any) -> N
     with pytest.raises(UserError, match=r"rows.jsonl:3: .*roles must alternate") as caught:
         template.tokenise(chat("u: One.", "u: Two?", "a: Three."), "rows.jsonl:3")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [PLAIN, CHAT_TEMPLATE], ids=["plain", "markers"])
+def test_an_answer_to_nothing_is_refused_in_words(tokenizer: Any, text: str) -> None:
+    template = template_of(tokenizer, text)
+    opened = chat("a: Welcome.", "u: Where is the heron?", "a: Away.")
+    with pytest.raises(UserError, match=r"^rows.jsonl:3: turn 0 is the assistant's"):
+        template.tokenise(opened, "rows.jsonl:3")
+    assert marked(tokenizer, template.tokenise(opened, "here", "last")) == ["Away.<|im_end|>"]
