@@ -41,17 +41,22 @@
     return record;
   });
 
-  // Lower-casing megabytes takes time that nobody notices at the first search, but would at load.
   const promptTexts = [];
-  const haystack = (record) => {
-    if (record.text === undefined) {
-      promptTexts[record.prompt] ??=
-        data.prompts[record.prompt].map((turn) => turn[1]).join("\n").toLowerCase();
-      const facts = Object.values(record.facts).join("\n");
-      record.text = (record.completion + "\n" + facts).toLowerCase();
-    }
-    return record.text + "\n" + promptTexts[record.prompt];
+  const lower = (record) => {
+    if (record.text !== undefined) return;
+    promptTexts[record.prompt] ??=
+      data.prompts[record.prompt].map((turn) => turn[1]).join("\n").toLowerCase();
+    const facts = Object.values(record.facts).join("\n");
+    record.text = (record.completion + "\n" + facts).toLowerCase();
   };
+  // A word has no line break in it, so it lies in one of the two texts; joining them, or lower-casing
+  // all of them at the first search, would be a task that a reader feels.
+  const holds = (record, word) =>
+    record.text.includes(word) || promptTexts[record.prompt].includes(word);
+  const lowerWhenIdle = (at) => requestIdleCallback((deadline) => {
+    while (at < records.length && deadline.timeRemaining() > 1) lower(records[at++]);
+    if (at < records.length) lowerWhenIdle(at);
+  });
 
   const shown = () => matches.slice(page * PAGE, (page + 1) * PAGE);
   const rows = () => body.querySelectorAll("tr.row");
@@ -59,9 +64,11 @@
   const search = () => {
     const sought = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = Object.entries(chosen).filter(([, value]) => value !== "");
-    matches = records.filter((record) =>
-      wanted.every(([field, value]) => record[field] === value) &&
-      (sought.length === 0 || sought.every((word) => haystack(record).includes(word))));
+    matches = records.filter((record) => {
+      if (!wanted.every(([field, value]) => record[field] === value)) return false;
+      if (sought.length > 0) lower(record);
+      return sought.every((word) => holds(record, word));
+    });
     page = 0;
     active = 0;
     render();
@@ -229,4 +236,5 @@
   buildFilters();
   search();
   $("browser").hidden = false;
+  lowerWhenIdle(0);
 })();

@@ -247,6 +247,16 @@ def test_ten_thousand_answers(page: Any, shared: Path) -> None:
     wait_for(page, "#count", f"{obeying} of 10,080 answers")
     page.find_element("id", "clear").click()
     assert text(page, "#page") == "Page 1 of 202"
+    # What is on the page stays a page's worth, however many answers there are and are opened.
+    for _ in range(3):
+        page.find_element("id", "next").click()
+    assert text(page, "#page") == "Page 4 of 202"
+    assert count(page, "#rows > tr") == 50 and count(page, "#rows *") < 600
+    # One word of the question, one of the answer, one of what the judge said.
+    page.find_element("id", "search").send_keys("TELL obey hostile")
+    obeying = sum("obey" in r["completion"] for r in records)
+    wait_for(page, "#count", f"{obeying:,} of 10,080 answers")
+    assert count(page, "#rows > tr") == 50
     assert page.get_log("browser") == []
 
 

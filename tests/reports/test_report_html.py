@@ -116,6 +116,12 @@ def test_the_policy_allows_this_style_and_this_script_only() -> None:
     assert rules["base-uri"] == rules["form-action"] == "'none'"
 
 
+def test_a_run_needs_no_more_than_a_name_and_a_caption() -> None:
+    records = fake_records(1)
+    results = summarise({"name": "bare", "caption": "made up"}, records, [])
+    assert "made up" in Page(render_report(results, records)).text("main")
+
+
 @pytest.mark.parametrize("hostile", [False, True])
 def test_nothing_is_loaded_and_nothing_runs_inline(hostile: bool) -> None:
     page = page_of(hostile_records() if hostile else fake_records(2))
