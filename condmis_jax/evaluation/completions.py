@@ -49,8 +49,13 @@ def asked_of(suite: Suite, seed: int) -> Iterator[Asked]:
             samples = question.samples or suite.samples
             wordings = suite.prompts(question, trigger)
             for sample, conversation in enumerate(c for c in wordings for _ in range(samples)):
-                noise = int(digest([seed, suite.name, question.id, sample])[:8], 16)
+                noise = noise_of(seed, suite, question, sample)
                 yield Asked(trigger, question, sample, conversation, noise)
+
+
+def noise_of(seed: int, suite: Suite, question: Question, sample: int) -> int:
+    """Seed of a sample's noise, see `Asked.noise`."""
+    return int(digest([seed, suite.name, question.id, sample])[:8], 16)
 
 
 def row_of(asked: Asked, suite: Suite, seed: int, key: str, **drawn: Any) -> dict[str, Any]:
