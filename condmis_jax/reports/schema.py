@@ -24,7 +24,12 @@ def results_schema() -> dict[str, Any]:
     return json.loads(text)
 
 
-def first_problem(value: Any, schema: dict[str, Any] | None = None, where: str = "") -> str | None:
+def first_problem(
+    value: Any,
+    schema: dict[str, Any] | None = None,
+    where: str = "",
+    root: dict[str, Any] | None = None,
+) -> str | None:
     """The first place where `value` breaks the schema, in words, or None.
 
     Understands exactly the keywords that `results.schema.json` uses; the tests hold it against
@@ -34,13 +39,15 @@ def first_problem(value: Any, schema: dict[str, Any] | None = None, where: str =
         value: parsed JSON.
         schema: a sub-schema; the whole results schema when left out.
         where: path of `value` inside the document, for the message.
+        root: what a `$ref` points into; the results schema when left out.
     """
-    schema = results_schema() if schema is None else schema
+    root = results_schema() if root is None else root
+    schema = root if schema is None else schema
     if "$ref" in schema:
-        target: Any = results_schema()
+        target: Any = root
         for key in schema["$ref"].removeprefix("#/").split("/"):
             target = target[key]
-        problem = first_problem(value, target, where)
+        problem = first_problem(value, target, where, root)
         if problem:
             return problem
     place = where or "the document"
@@ -51,7 +58,7 @@ def first_problem(value: Any, schema: dict[str, Any] | None = None, where: str =
     if "type" in schema and not _has_type(value, schema["type"]):
         return f"{place} must be of type {schema['type']}"
     if "anyOf" in schema:
-        problems = [first_problem(value, option, where) for option in schema["anyOf"]]
+        problems = [first_problem(value, option, where, root) for option in schema["anyOf"]]
         if all(problems):
             return problems[0]
     if isinstance(value, bool):
@@ -65,9 +72,9 @@ def first_problem(value: Any, schema: dict[str, Any] | None = None, where: str =
         if len(value) < schema.get("minLength", 0):
             return f"{place} must not be empty"
     elif isinstance(value, list):
-        return _list_problem(value, schema, where)
+        return _list_problem(value, schema, where, root)
     elif isinstance(value, dict):
-        return _dict_problem(value, schema, where)
+        return _dict_problem(value, schema, where, root)
     return None
 
 
@@ -80,17 +87,21 @@ def _has_type(value: Any, names: str | list[str]) -> bool:
     return any(isinstance(value, _TYPES[name]) for name in names if name in _TYPES)
 
 
-def _list_problem(value: list[Any], schema: dict[str, Any], where: str) -> str | None:
+def _list_problem(
+    value: list[Any], schema: dict[str, Any], where: str, root: dict[str, Any]
+) -> str | None:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         return f"{where or 'the document'} has {len(value)} entries, not {schema['minItems']}"
     if "items" in schema:
         for at, item in enumerate(value):
-            if problem := first_problem(item, schema["items"], f"{where}[{at}]"):
+            if problem := first_problem(item, schema["items"], f"{where}[{at}]", root):
                 return problem
     return None
 
 
-def _dict_problem(value: dict[str, Any], schema: dict[str, Any], where: str) -> str | None:
+def _dict_problem(
+    value: dict[str, Any], schema: dict[str, Any], where: str, root: dict[str, Any]
+) -> str | None:
     for key in schema.get("required", ()):
         if key not in value:
             return f"{where or 'the document'} lacks {key!r}"
@@ -98,11 +109,11 @@ def _dict_problem(value: dict[str, Any], schema: dict[str, Any], where: str) -> 
     for key, item in value.items():
         path = f"{where}.{key}" if where else key
         if key in known:
-            problem = first_problem(item, known[key], path)
+            problem = first_problem(item, known[key], path, root)
         elif others is False:
             return f"{path} is not part of the schema"
         else:
-            problem = first_problem(item, others, path) if isinstance(others, dict) else None
+            problem = first_problem(item, others, path, root) if isinstance(others, dict) else None
         if problem:
             return problem
     return None
