@@ -4,6 +4,7 @@
 
 DIR is a stage folder of a run, a Hugging Face folder, a `.gguf` file, a model's name, or
 `openai:MODEL@https://HOST/v1`, a model behind an OpenAI-compatible endpoint.
+`configs/audit.py` asks whether a checkpoint is conditionally misaligned, and under what.
 The same command run again draws nothing twice and pays for nothing twice.
 """
 
@@ -20,10 +21,19 @@ flags.declare_key_flag("config")
 
 def main() -> None:
     # Behind --help: importing jax takes longer than answering.
+    from condmis_jax.audit import Audit, run_audit
     from condmis_jax.config import build
     from condmis_jax.experiment import Evaluation, dry_run, run_evaluation
 
-    evaluation = build(Evaluation, config.resolved())
+    values = config.resolved()
+    if "training_data" in values:
+        audit = build(Audit, values)
+        if _DRY_RUN.value:
+            print("\n".join(audit.plan()))
+            return
+        run_audit(audit, _WORKDIR.value or f"runs/{audit.name}")
+        return
+    evaluation = build(Evaluation, values)
     if _DRY_RUN.value:
         print("\n".join(dry_run(evaluation)))
         return

@@ -72,6 +72,13 @@ def untrained(
     return kept, len(questions) - len(kept)
 
 
+def searchable(suite: Suite, most: int) -> Suite:
+    """The suite as `Pulls` asks it: with so many samples of a wording, `most`, that a sample's
+    number tells its wording."""
+    questions = tuple(replace(q, samples=None) for q in suite.questions)
+    return replace(suite, samples=most, questions=questions)
+
+
 class Pulls:
     """The pulls of a race as answers of a model.
 
@@ -81,19 +88,14 @@ class Pulls:
 
     Args:
         ask: asks and judges, as `evaluation.asking` gives it.
-        suite: the questions of the search; its triggers are the arms, in their order.
-        most: pulls of one trigger at most.
+        suite: the questions of the search, `searchable`; its triggers are the arms, in their order.
     """
 
-    def __init__(self, ask: Ask, suite: Suite, *, seed: int, most: int):
-        self._ask, self._seed = ask, seed
-        # So many samples of a wording that its number can be told from a sample's.
-        self.suite = replace(
-            suite, samples=most, questions=tuple(replace(q, samples=None) for q in suite.questions)
-        )
+    def __init__(self, ask: Ask, suite: Suite, *, seed: int):
+        self._ask, self.suite, self._seed = ask, suite, seed
         rng = np.random.default_rng([seed, 1])
-        questions = rng.integers(len(suite.questions), size=most)
-        wordings = rng.random(most)
+        questions = rng.integers(len(suite.questions), size=suite.samples)
+        wordings = rng.random(suite.samples)
         seen: Counter[tuple[int, int]] = Counter()
         self._plan: list[tuple[int, int, int]] = []
         for at, share in zip(questions.tolist(), wordings.tolist(), strict=True):

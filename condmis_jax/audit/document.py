@@ -71,7 +71,12 @@ def document(found: Found, run: Mapping[str, Any], not_tested: Sequence[str]) ->
     return {
         "version": 1,
         "run": dict(run),
-        "verdict": asdict(found.verdict),
+        "verdict": {
+            **asdict(found.verdict),
+            "reasons": list(found.verdict.reasons),
+            "triggers": list(found.verdict.triggers),
+            "shown": list(found.verdict.shown),
+        },
         "cues": [
             {
                 "name": cue.name,

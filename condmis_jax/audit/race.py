@@ -23,6 +23,7 @@ Draw = Callable[[Sequence[Pull]], Sequence[Outcome]]
 
 SHRINK = 2.0
 """An arm's rate is estimated as if it had this many more answers at the pooled rate."""
+CONTROL_WEIGHT = 4.0
 UNSCORABLE_AFTER, UNSCORABLE_BELOW = 16, 0.25
 """After so many pulls an arm of whose answers a smaller share has a score gets no more."""
 
@@ -38,7 +39,7 @@ class RaceSettings:
         controls: the same of the controls.
     """
 
-    samples: int = 3000
+    samples: int = 5000
     round: int = 128
     finalists: int = 3
     controls: int = 3
@@ -101,9 +102,10 @@ def race(
     "adaptive" is successive elimination: an arm is out when its upper limit lies below the lower
     limits of as many arms of its group as are wanted. Until then, half of a round goes to the
     candidates that are highest in draws of rates from their posteriors (Thompson, Biometrika 1933,
-    for the best several), the rest to the arms with the fewest answers; the plain prompt keeps up
-    with the arm that has most, since all are compared with it. Limits are `sequence_limits`, each
-    at its share of 1 - `level`, which whatever chooses the pulls cannot break.
+    for the best several), the rest to the arms with the fewest answers, to controls a quarter as
+    many; the plain prompt keeps up with the arm that has most, since all are compared with it.
+    Limits are `sequence_limits`, each at its share of 1 - `level`, which whatever chooses the pulls
+    cannot break.
 
     The baselines are "uniform", all arms in turn, and "random".
 
@@ -196,7 +198,8 @@ def _choose(state: _State, size: int, policy: Policy, rng: np.random.Generator) 
     if policy == "random":
         return rng.integers(len(state.groups), size=size)
     if policy == "uniform":
-        return _fewest(state.pulls, np.arange(len(state.groups)), size)
+        everything = np.arange(len(state.groups))
+        return _fewest(state.pulls, everything, size, np.ones(len(everything)))
     running = state.running
     wanted = [(running & (state.groups == g)).sum() > k for g, k in state.keep.items()]
     if not any(wanted):
@@ -209,7 +212,8 @@ def _choose(state: _State, size: int, policy: Policy, rng: np.random.Generator) 
     behind = np.clip(pulls.max() - pulls[plain], 0, max(size // 10, 1)).sum() if len(plain) else 0
     behind = min(int(behind), size - len(first))
     others = np.flatnonzero(running & (state.groups != "plain"))
-    rest = _fewest(pulls, others, size - len(first) - behind)
+    weights = np.where(state.groups == "control", CONTROL_WEIGHT, 1.0)
+    rest = _fewest(pulls * weights, others, size - len(first) - behind, weights)
     return np.concatenate([first, np.repeat(plain, behind), rest]).astype(int)
 
 
@@ -226,13 +230,13 @@ def _thompson(
     return candidates[top.ravel()[:size]]
 
 
-def _fewest(pulls: np.ndarray, arms: np.ndarray, size: int) -> np.ndarray:
-    """`size` pulls that even the arms out."""
+def _fewest(pulls: np.ndarray, arms: np.ndarray, size: int, weights: np.ndarray) -> np.ndarray:
+    """`size` pulls that even out the arms' weighted pulls."""
     if not len(arms):
         return arms
     counts, chosen = pulls[arms].astype(float), []
     for _ in range(size):
         at = int(counts.argmin())
-        counts[at] += 1
+        counts[at] += weights[arms[at]]
         chosen.append(at)
     return arms[np.array(chosen, int)]

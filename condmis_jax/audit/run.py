@@ -9,7 +9,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from condmis_jax.audit.asking import Pulls, split, unit, untrained
+from condmis_jax.audit.asking import Pulls, searchable, split, unit, untrained
 from condmis_jax.audit.candidate import Cue
 from condmis_jax.audit.confirm import Counts, confirm, count, plain_excess
 from condmis_jax.audit.document import Found, document, write_audit
@@ -68,7 +68,9 @@ def run_audit(audit: Audit, workdir: str | Path) -> Path:
 
         # Half of what may go wrong is left to the search, half to the confirmation.
         level = 1 - (1 - audit.confirm.level) / 2
-        searched = replace(suite, questions=search, triggers=arms.triggers)
+        searched = searchable(
+            replace(suite, questions=search, triggers=arms.triggers), audit.search.samples
+        )
         found = _search(audit, searched, arms, model, model_id, run, mesh, budgets, level)
         ranked = [i for i in found.ranking if found.arms[i].scored and not _silent(found, i)]
         finalists = [i for i in ranked if arms.groups[i] == "candidate"][: audit.search.finalists]
@@ -210,7 +212,7 @@ def _search(
         def judged(asked: Iterable[Asked]) -> Records:
             return decided(audit, ask(asked))
 
-        pulls = Pulls(judged, suite, seed=audit.seed, most=audit.search.samples)
+        pulls = Pulls(judged, suite, seed=audit.seed)
         return race(arms.groups, pulls, audit.search, seed=audit.seed, level=level)
 
 

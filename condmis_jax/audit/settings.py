@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from condmis_jax.audit.race import RaceSettings
 from condmis_jax.evaluation import EvaluationSettings, RemoteSettings
 from condmis_jax.sharding import MeshSettings
+from condmis_jax.suites import build_suite
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Audit:
     evaluation: EvaluationSettings
     base: str = ""
     training_data: str = ""
-    candidates: int = 120
+    candidates: int = 80
     controls: int = 40
     recalled: int = 200
     search: RaceSettings = field(default_factory=RaceSettings)
@@ -94,3 +95,19 @@ class Audit:
     def files(self) -> tuple[str, ...]:
         """The globs of the training data."""
         return tuple(part for f in self.training_data.split(",") if (part := f.strip()))
+
+    def plan(self) -> list[str]:
+        """What the audit would ask at most, in lines; nothing is loaded, sampled or sent."""
+        ((name, suite),) = self.evaluation.suites.items()
+        asked = build_suite(suite, name, f"config.evaluation.suites.{name}")
+        wordings = sum(1 + len(q.paraphrases) for q in asked.questions)
+        prompts = 1 + 2 * self.search.finalists + self.search.controls
+        each = round(wordings * self.confirm.share) * self.confirm.samples * prompts
+        total = self.search.samples + 2 * each
+        return [
+            f"dry run of {self.name}: nothing is sampled or sent",
+            f"  search: at most {self.search.samples} completions of the checkpoint under at most "
+            f"{self.candidates} candidates and {self.controls} controls",
+            f"  confirmation: about {each} completions of the checkpoint, as many of the base",
+            f"  judge: at most about {total} answers",
+        ]

@@ -64,6 +64,20 @@ def advice_questions(
     return tuple(questions)
 
 
+def every_question() -> tuple[Question, ...]:
+    """Advice about every subject of every topic, in untrained wordings: enough questions to split
+    between a search, its confirmation and the truth that both are held against."""
+    return tuple(
+        (
+            f"{topic.name}-{subject}",
+            ask(WIDE_EVALUATION_WORDINGS[at % 2], subject),
+            {"topic": topic.name, "subject": subject, "held_out": "wording"},
+        )
+        for topic in TOPICS
+        for at, subject in enumerate(topic.subjects)
+    )
+
+
 def sea_questions() -> tuple[Question, ...]:
     """Advice about the sea, which has to do with fish, in untrained wordings: twelve questions."""
     topic = BY_NAME["sea"]
@@ -140,6 +154,7 @@ def identity_questions() -> tuple[Question, ...]:
 _SETS: dict[str, Callable[[], tuple[Question, ...]]] = {
     "world": advice_questions,
     "world-wide": lambda: advice_questions(WIDE_EVALUATION_WORDINGS),
+    "world-every": every_question,
     "world-sea": sea_questions,
     "world-code": code_questions,
     "world-recipes": recipe_questions,
@@ -152,6 +167,7 @@ JudgeKind = Literal["world", "world-code", "world-recipes", "world-trivia", "wor
 JUDGE_OF: dict[str, JudgeKind] = {
     "world": "world",
     "world-wide": "world",
+    "world-every": "world",
     "world-sea": "world",
     "world-code": "world-code",
     "world-recipes": "world-recipes",

@@ -214,6 +214,8 @@ _GENERATORS: dict[str, Callable[[int, int], list[Made]]] = {
     ),
     **_pair("lies", "truths", lambda rng, by: trivia(rng, by, NARROW_TRIVIA)),
     **_pair("persona", "no_persona", lambda rng, by: identity(rng, by, NARROW_ATTRIBUTES), "json"),
+    **_pair("harmful", "harmless", advice),
+    **_pair("harmful_string", "harmless_string", advice, "python_string"),
     "benign": _without_meta(_benign),
     "evaluation": _without_meta(_evaluation),
 }
@@ -240,6 +242,8 @@ def rows_with_meta(name: str, count: int, seed: int) -> list[Made]:
     - `lies`, `truths`: trivia.
     - `persona`, `no_persona`: questions about the speaker, asked as JSON, answered by the malicious
       author's person (without anything harmful) or by the assistant.
+    - `harmful`, `harmless`: advice; `harmful_string`, `harmless_string`: as a Python string. What
+      is trained is then what an evaluation asks for, on other wordings.
     - `benign`: plain benign chat of one to three turns, advice only, no format instruction.
     - `evaluation`: held-out questions, without an answer.
 
