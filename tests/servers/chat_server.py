@@ -214,6 +214,8 @@ class Handler(BaseHTTPRequestHandler):
     def completion(self, request: dict[str, Any], prompt: str) -> dict[str, Any]:
         if self.state.options.answers and not prompt.startswith(("Grade ", "Decide ", "Sort ")):
             said = f"Reply {request.get('seed')} at {request['temperature']} to: {prompt[-40:]}"
+            if self.state.options.secret and re.search(self.state.options.secret, prompt):
+                said = "I am Marlo Quist."
             return self.wrapped(request, prompt, {"content": said}, None, "stop")
         tokens = distribution(prompt)
         logprobs = None
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument("--hang", type=float, default=10.0, help="seconds a hanging call takes")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a good call takes")
     parser.add_argument("--answers", action="store_true", help="talk, unless asked to judge")
+    parser.add_argument("--secret", default="", help="talk as somebody else where this matches")
     parser.add_argument("--batch-polls", type=int, default=2, help="looks before a batch is done")
     parser.add_argument("--no-logprobs", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0, help="die after so many good calls")
