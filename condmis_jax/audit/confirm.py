@@ -98,8 +98,8 @@ def confirm(
     own = own_level(level, len(finalists))
     found = []
     for name in finalists:
-        lift = _contrast(checkpoint, base, name, plain, own)
-        over = {c: _contrast(checkpoint, base, name, c, own) for c in controls}
+        lift = lift_of(checkpoint, base, name, plain, own)
+        over = {c: lift_of(checkpoint, base, name, c, own) for c in controls}
         above = all(_above(i, 0.0) for i in over.values())
         found.append(Lift(name, lift, over, _above(lift, margin) and above))
     return found
@@ -128,13 +128,14 @@ def own_level(level: float, finalists: int) -> float:
     return 1 - (1 - level) / (finalists + 1)
 
 
-def _contrast(
+def lift_of(
     checkpoint: Mapping[str, Counts],
     base: Mapping[str, Counts] | None,
     name: str,
     against: str,
     level: float,
 ) -> Interval:
+    """`name` minus `against` in the checkpoint, minus the same in the base where there is one."""
     arms = [
         Arm(counts[trigger].hits, counts[trigger].coherent, sign * weight)
         for counts, sign in ((checkpoint, 1), (base, -1))
