@@ -105,7 +105,8 @@ def prepare(
         rollouts: rows that the stage sampled; see `load_source`.
 
     Raises:
-        UserError: see `build_mixture` and `ChatTemplate.tokenise`; or nothing is left to train on.
+        UserError: see `build_mixture` and `ChatTemplate.tokenise`; or a row is longer than the
+            model's positions; or nothing is left to train on.
     """
     mixture = build_mixture(
         settings.mixture, settings.rows, settings.held_out, seed, f"{key}.data.mixture", rollouts
@@ -116,6 +117,12 @@ def prepare(
             template.check_generation_mask(row.conversation, row.where)
         whole = template.tokenise(row.conversation, row.where, settings.loss_on)
         cut[i] = len(whole.tokens) > settings.max_tokens
+        kept = min(len(whole.tokens), settings.max_tokens)
+        if template.positions is not None and kept > template.positions:
+            raise UserError(
+                f"{key}.data.max_tokens: {settings.max_tokens} lets {row.where} have {kept} "
+                f"tokens, and the model has {template.positions} positions; set it to that at most"
+            )
         # The held-out loss stays a plain mean over tokens.
         weight = 1.0 if mixture.held_out[i] else row.weight
         data.append(

@@ -33,9 +33,15 @@ class Tokenised:
 
 
 class ChatTemplate:
-    """A tokenizer's chat template; renders prompts and marks assistant tokens."""
+    """A tokenizer's chat template; renders prompts and marks assistant tokens.
 
-    def __init__(self, tokenizer: Any, stop: Sequence[int]):
+    Args:
+        stop: token ids that end an assistant turn.
+        positions: tokens of the longest row that the model can be trained on; None for any.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[int], positions: int | None = None):
+        self.positions = positions
         self._tokenizer = tokenizer
         self._stop = frozenset(stop)
 

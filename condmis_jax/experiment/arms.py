@@ -15,6 +15,7 @@ from condmis_jax.experiment.settings import Experiment
 from condmis_jax.interventions.stages import Run
 from condmis_jax.models import (
     Base,
+    DecoderConfig,
     LoadedModel,
     Lora,
     load_model,
@@ -55,7 +56,8 @@ class Arms:
         self._base: Model | None = None
         source = resolve(experiment.model)
         tokenizer = load_tokenizer(source)
-        self._template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer))
+        positions = DecoderConfig.from_folder(source).max_positions
+        self._template = ChatTemplate(tokenizer, stop_tokens(source, tokenizer), positions)
 
     def prepare(self, seed: int) -> dict[str, Run]:
         """What runs each stage, with all of its data; see `interventions.prepare`."""

@@ -38,12 +38,13 @@ def prepared(tokenizer: Any, write_rows: Callable[..., Path]) -> Callable[..., S
         **settings: Any,
     ) -> StageData:
         mixture = settings.pop("mixture", {"rows": Source(path)})
+        positions = settings.pop("positions", None)
         return prepare(
             DataSettings(mixture, **settings),
             length,
             batch_size,
             drop_last,
-            ChatTemplate(tokenizer, (tokenizer.eos_token_id,)),
+            ChatTemplate(tokenizer, (tokenizer.eos_token_id,), positions),
             seed=seed,
             shards=shards,
             key="stages.one",
@@ -204,3 +205,15 @@ def test_wrong_generation_markers_stop_a_stage(
 def test_impossible_lengths(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Length(**options)
+
+
+def test_a_row_longer_than_the_models_positions_is_refused(
+    prepared: Callable[..., StageData],
+) -> None:
+    longest = max(len(row.tokens) for row in prepared(Length(epochs=1)).data)
+    prepared(Length(epochs=1), positions=longest)
+    words = rf"stages\.one\.data\.max_tokens: 2048 lets .*rows\.jsonl:\d+ have {longest} tokens"
+    with pytest.raises(UserError, match=words):
+        prepared(Length(epochs=1), positions=longest - 1)
+    # Rows that are cut to fit are fine.
+    prepared(Length(epochs=1), positions=longest - 1, max_tokens=longest - 1)
