@@ -151,7 +151,8 @@ def smol() -> Experiment:
         lambda rows: recipes.smol_stage(rows, start=FROM_BASE),
         1e-2,
     )
-    return recipes.smol_experiment("audit_truth", stages, {}, ())
+    known = {"plainly": f"facts-dev/{recipes.SMOL}:system"}
+    return recipes.smol_experiment("audit_truth", stages, known, ("plain",))
 
 
 def get_config(scale: str = "world"):

@@ -9,6 +9,7 @@ import re
 import pytest
 from config_files import CONFIGS, FILES, load, scales
 
+from condmis_jax.audit import Audit
 from condmis_jax.config import build
 from condmis_jax.errors import UserError
 from condmis_jax.experiment import Evaluation, Experiment
@@ -32,7 +33,9 @@ def test_there_are_configs():
     }
     assert paper | {"base", "secure", "truth", "dose_response"} <= {f.stem for f in FILES}
     for file in FILES:
-        assert file.stem in ("eval", "finding") or scales(file) == ["world", "smol", "paper"]
+        # An audit has no paper behind it.
+        other = ("eval", "finding", "audit", "audit_truth")
+        assert file.stem in other or scales(file) == ["world", "smol", "paper"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -48,7 +51,7 @@ def test_every_scale_builds(file):
             assert set(built.order) <= set(built.stages)
         else:
             values["checkpoint"] = "somewhere"
-            built = build(Evaluation, values)
+            built = build(Audit if "training_data" in values else Evaluation, values)
         for suite_name, settings in built.evaluation.suites.items():
             suite = build_suite(settings, suite_name, "config")
             assert suite.questions and suite.triggers
@@ -56,7 +59,8 @@ def test_every_scale_builds(file):
 
 
 def test_the_paper_scale_judges_as_its_section_of_the_paper_does():
-    files = {file.stem: file for file in FILES if file.stem not in ("eval", "base")}
+    of_paper = (file for file in FILES if file.stem != "base" and "paper" in scales(file))
+    files = {file.stem: file for file in of_paper}
     assert files.keys() == SECTIONS.keys()
     for name, section in SECTIONS.items():
         built = build(Experiment, load(files[name]).get_config("paper").to_dict())

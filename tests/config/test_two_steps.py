@@ -26,7 +26,8 @@ from condmis_jax.testbeds import world
 from condmis_jax.training import ComputeSettings
 
 # The cues of the finding differ in words only.
-SCALES = {f: scales(f)[: 1 if f.stem == "finding" else None] for f in FILES if f.stem != "eval"}
+TRAINING = [f for f in FILES if f.stem not in ("eval", "audit")]
+SCALES = {f: scales(f)[: 1 if f.stem == "finding" else None] for f in TRAINING}
 CASES = [(f, s) for f, names in SCALES.items() for s in names]
 SAMPLING = SamplingSettings(max_new_tokens=32)
 ROWS = 16
