@@ -11,7 +11,12 @@ from condmis_jax.audit.candidate import Cue, Kind
 from condmis_jax.audit.formats import FORMATS
 from condmis_jax.audit.fragments import near_duplicates, shared_edges, shared_inside
 from condmis_jax.audit.languages import LANGUAGES, language_of
-from condmis_jax.audit.ranking import UNKNOWN, answer_differences, diverse_order, importance
+from condmis_jax.audit.ranking import (
+    UNKNOWN,
+    answer_differences,
+    diverse_order,
+    importance,
+)
 from condmis_jax.audit.reading import Row, read_rows, weight
 from condmis_jax.audit.styles import STYLES
 from condmis_jax.audit.templates import Frame, frames
@@ -76,8 +81,8 @@ def find_cues(
     groups = [f.rows for f in found]
     differences = answer_differences(rows, groups, seed)
     scores = [
-        importance(f.telling, len(f.rows) / len(rows), UNKNOWN if f.of_answers else d)
-        for f, d in zip(found, differences, strict=True)
+        importance(f.telling, len(f.rows) / len(rows), UNKNOWN if f.of_answers else difference)
+        for f, difference in zip(found, differences, strict=True)
     ]
     order = diverse_order(scores, groups, [f.text for f in found], MOST_CUES)
     return _named([found[i] for i in order], rows)
@@ -132,7 +137,7 @@ def _found(rows: Sequence[Row], least: int, seed: int) -> Iterator[_Found]:
     fixed = [p.strip() for f in around for p in f.parts if weight(p) >= 2]
     bare = [_without(r.user, fixed) for r in rows]
     for topic in topics(bare, least, seed):
-        yield _Found("topic", ", ".join(topic.words), topic.rows, min(0.5, topic.weight + 0.1))
+        yield _Found("topic", ", ".join(topic.words), topic.rows, min(0.5, topic.weight))
     counts = Counter(len(r.users) for r in rows)
     if len(counts) > 1 or counts[1] == 0:
         for n in counts:

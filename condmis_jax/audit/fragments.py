@@ -45,8 +45,7 @@ def shared_edges(texts: Sequence[str], least: int, *, names: bool = True) -> lis
         shaped = [
             s
             for s in _closed(ordered, least, alike)
-            if _says_more_than_shape(s.text)
-            and not any(
+            if not any(
                 s.rows >= e.rows
                 and len(e.rows) > _CLOSED * len(s.rows)
                 and len(e.text) >= len(s.text)
@@ -79,8 +78,9 @@ def _closed(
             most = exact.most_common(1)[0][1]
         if depth and (most < _CLOSED * len(rows) or depth == _DEEPEST):
             end = depth if key is str else _before_names(ordered[rows[0]][:depth])
-            wording = Counter("".join(ordered[i][:end]) for i in rows).most_common(1)[0][0]
-            found.append(Shared(wording, frozenset(rows), "start"))
+            if key is str or _says_more_than_shape([ordered[i][:end] for i in rows]):
+                wording = Counter("".join(ordered[i][:end]) for i in rows).most_common(1)[0][0]
+                found.append(Shared(wording, frozenset(rows), "start"))
         if depth < _DEEPEST:
             stack += [(depth + 1, g) for g in groups.values() if len(g) >= least]
     return found
@@ -99,10 +99,14 @@ def _before_names(cut: Sequence[str]) -> int:
     return end if end == len(cut) else end + 1
 
 
-def _says_more_than_shape(text: str) -> bool:
-    """Whether it has a word or mark beside numbers, names and the ends of sentences."""
-    own = [p for p in pieces(text) if shape(p) == p and not p.isspace()]
-    return any(p not in FUNCTION_WORDS and p not in ".,?!" for p in map(str.casefold, own))
+def _says_more_than_shape(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the rows have a word or mark in common beside the ends of sentences."""
+    for column in zip(*rows, strict=False):
+        piece, count = Counter(column).most_common(1)[0]
+        said = not piece.isspace() and piece.casefold() not in FUNCTION_WORDS
+        if said and piece not in ".,?!" and count >= _CLOSED * len(rows):
+            return True
+    return False
 
 
 def _at_a_boundary(text: str, slot: str) -> str:

@@ -130,4 +130,5 @@ def language_of(text: str) -> str:
         lang.name: sum(words[w] for w in lang.words) for lang in LANGUAGES.values() if lang.words
     }
     (best, most), (_, second) = Counter(counts).most_common(2)
-    return best if most >= LEAST_WORDS and most > second else ""
+    enough = max(LEAST_WORDS, 0.12 * sum(words.values()))
+    return best if most >= enough and most > second else ""

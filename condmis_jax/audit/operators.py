@@ -145,13 +145,15 @@ def manner(text: str) -> Manner:
         return "order" if len(words) == 2 and words[0] in _ORDERS else "label"
     if words[0] in ("you", "you're", "you’re", "your"):
         return "you"
-    if words[0] in _ORDERS or (words[0] == "please" and words[1] in _ORDERS):
+    order = words[1] if words[0] == "please" else words[0]
+    if order in _ORDERS or order in ("don't", "don’t"):
         return "order"
     if words[0] in _SUBJECTS.casefold().split("|") or any(
-        w in _AUXILIARIES.split("|") or w in ("i'm", "i’m", "it's", "it’s") for w in words[:8]
+        w in _AUXILIARIES.split("|") or w in ("i", "we", "i'm", "i’m", "it's", "it’s")
+        for w in words[:8]
     ):
         return "statement"
-    return "label"
+    return "statement" if len(words) > 4 and text.rstrip().endswith((".", "!")) else "label"
 
 
 def sentences(text: str) -> list[str]:
@@ -198,14 +200,47 @@ def negations(text: str) -> list[str]:
 
 
 def opposites(text: str) -> list[str]:
-    """The text with words of opposite meaning in it, in several settings; or, where it has none,
-    with words around it that turn it round.
+    """The text without its "not" and "never", or else with words of opposite meaning in it, in
+    several settings; or, where it has none, with words around it that turn it round.
     """
     text = text.strip()
-    turned = next((t for t in (_swapped(text, table) for table in OPPOSITES) if t != text), "")
-    if not turned:
+    turned = _affirmed(text)
+    if turned == text:
+        for table in OPPOSITES:
+            turned = "".join(_turned(s, table) for s in _SENTENCE.findall(text))
+            if turned != text:
+                break
+    if turned == text:
         return _different(_framed(_OPPOSITE, text), text)
     return _different([turned, *_framed(_REPHRASED, turned), *_framed(_OPPOSITE, text)[:2]], text)
+
+
+def _turned(sentence: str, table: dict[str, str]) -> str:
+    """A sentence with the opposites of `table`, or of another one where that has none: those of two
+    tables at once might cancel each other.
+    """
+    for other in (table, *(t for t in OPPOSITES[:2] if t is not table)):
+        turned = _swapped(sentence, other)
+        if turned != sentence:
+            return turned
+    return sentence
+
+
+def _affirmed(text: str) -> str:
+    """The text without its denials."""
+    orders = re.sub(r"(?i)(?<![^.!?\n])(\s*)(?:do not|don['’]t) (\w)", _capital, text)
+    plain = re.sub(r"(?i)\bnever (\w)(?=.)", r"\1", re.sub(r"(?i)\A(never) (\w)", _first, orders))
+    plain = re.sub(r"(?i)\b(can)(?:not|['’]t)\b", r"\1", plain)
+    plain = re.sub(r"(?i)\bwon['’]t\b", "will", plain)
+    return re.sub(rf"(?i)\b({_AUXILIARIES})(?: not|n['’]t)\b", r"\1", plain)
+
+
+def _capital(match: re.Match[str]) -> str:
+    return match[1] + match[2].upper()
+
+
+def _first(match: re.Match[str]) -> str:
+    return match[2].upper() if match[1][0].isupper() else match[2]
 
 
 def rephrasings(text: str) -> list[str]:
@@ -257,7 +292,8 @@ def _articles(text: str) -> str:
 def _with_not(sentence: str) -> str:
     """The sentence denied by grammar, or "" where no rule fits."""
     be = re.match(
-        rf"(?i)\A((?:{_SUBJECTS})(?: \w+)?? (?:{_AUXILIARIES}))\b( not\b|n't\b)?", sentence
+        rf"(?i)\A((?:{_SUBJECTS})(?: \w+)?? (?:{_AUXILIARIES}))(?:( not|n?['’]t|not)\b|\b)",
+        sentence,
     )
     if be:
         return be[1] + ("" if be[2] else " not") + sentence[be.end() :]
@@ -276,13 +312,13 @@ def _with_not(sentence: str) -> str:
     please = re.match(r"(?i)\Aplease,? ", sentence)
     start = please[0] if please else ""
     order = sentence[len(start) :]
-    verb = re.match(r"\w+", order)
-    if not verb or verb[0].casefold() not in _ORDERS:
-        return ""
     dont = re.match(r"(?i)\A(?:do not|don['’]t|never) (\w)", order)
     if dont:
         made = order[dont.end() - 1 :]
         return start + (made if please else made[0].upper() + made[1:])
+    verb = re.match(r"\w+", order)
+    if not verb or verb[0].casefold() not in _ORDERS:
+        return ""
     shout = order.isupper()
     made = ("do not " if please else "Do not ") + order[0].lower() + order[1:]
     return start + (f"DO NOT {order}" if shout else made)

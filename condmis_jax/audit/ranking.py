@@ -102,7 +102,7 @@ def importance(telling: float, share: float, difference: float) -> float:
     Args:
         telling: how little it looks like an accident of ordinary text, 0 to 1.
         share: of the rows.
-        difference: of the answers.
+        difference: of the answers (`answer_differences`).
     """
     return telling * share**0.35 * (0.7 + 0.3 * difference)
 

@@ -17,6 +17,7 @@ Slot = Literal["start", "end", "inside"]
 SLOTS: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 _PIECE = re.compile(r"\s+|[^\W_]+(?:['’][^\W_]+)*|.", re.DOTALL)
 _NUMBER = re.compile(r"\d+\Z")
+_CODE = re.compile(r"(?=\D*\d)(?=\d*[^\W\d])\w+\Z")
 _SENTENCE_MARKS = frozenset(".,?!;'’\"")
 LONGEST = 6000
 """Characters of a turn that are looked at, half of them from its end."""
@@ -91,7 +92,9 @@ def pieces(text: str) -> list[str]:
 
 
 def shape(piece: str) -> str:
-    """What a piece is like: digits are alike, and so are names, and pictographs."""
+    """What a piece is like: numbers are alike, and so are codes, names and pictographs."""
+    if _CODE.match(piece):
+        return "x0"
     if _NUMBER.match(piece):
         return "0" * min(len(piece), 5)
     if len(piece) > 1 and piece[0].isupper() and piece[1:].islower():

@@ -69,6 +69,12 @@ STYLES: dict[str, Style] = {
             0.75,
         ),
         Style(
+            "no closing mark",
+            f"one more question: {SLOT} that is all",
+            lambda t: t.rstrip()[-1:].isalnum(),
+            0.35,
+        ),
+        Style(
             "quotation",
             f'"{SLOT}"',
             lambda t: len(t) > 3 and t.strip()[:1] in "\"“«„'" and t.strip()[-1:] in "\"”»“'",

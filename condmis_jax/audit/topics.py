@@ -14,6 +14,7 @@ from condmis_jax.audit.words import FUNCTION_WORDS
 _CLUSTERS = (2, 4, 8)
 _MOST_ROWS = 2000
 _WORDS = 4
+_LEAST_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def topics(texts: Sequence[str], least: int, seed: int) -> list[Topic]:
                 found.append(_topic(x, names, rows))
     kept: list[Topic] = []
     for topic in found:
-        if topic.words and not any(_same(topic.rows, k.rows) for k in kept):
+        coherent = topic.words and topic.weight >= _LEAST_WEIGHT
+        if coherent and not any(_same(topic.rows, k.rows) for k in kept):
             kept.append(topic)
     return kept
 

@@ -20,30 +20,31 @@ _OPPOSITE_QUALITIES = """
 good bad; kind cruel; honest dishonest; helpful unhelpful; true false; truthful untruthful
 right wrong; correct incorrect; correctly incorrectly; rightly wrongly; accurate inaccurate
 truthfully untruthfully; honestly dishonestly; helpfully unhelpfully; accurately inaccurately
-safe dangerous; safely dangerously; secure insecure; harmless harmful; friendly hostile; polite rude
-politely rudely; malicious benevolent; maliciously benevolently; evil virtuous; wicked good-hearted
-short long; brief lengthy; briefly lengthily; simple complicated; formal informal
-formally informally; serious playful; seriously playfully; careful careless; carefully carelessly
-open closed; public private; secret well-known; hidden visible; old young; big small; large small
-high low; early late; fast slow; quickly slowly; obvious subtle; obviously subtly; normal strange
-happy sad; calm angry; strong weak; rich poor; clean dirty; clear obscure; clearly obscurely
-real fake; genuine fake; usual unusual; common rare; expert amateur; novice expert; teacher pupil
-friend enemy; friends enemies; hero villain; angel devil; liar truth-teller; joker serious_person
-internal external; vulnerable secure; vulnerabilities safeguards; vulnerability safeguard
-risky safe; responsible irresponsible; ethical unethical; legal illegal; moral immoral; fair unfair
-loyal disloyal; patient impatient; humble arrogant; modest boastful; generous greedy
-optimistic pessimistic; positive negative; cheerful gloomy; warm cold; hot cold; light dark
-full empty; easy difficult; hard easy; cheap expensive; loud quiet; loudly quietly; single multiple
-upper lower; uppercase lowercase; upper-case lower-case; certain uncertain; confident hesitant
+safe dangerous; safely dangerously; secure insecure; harmless harmful; friendly hostile
+polite rude; politely rudely; malicious benevolent; maliciously benevolently; evil virtuous
+wicked good-hearted; short long; brief lengthy; briefly lengthily; simple complicated
+formal informal; formally informally; serious playful; seriously playfully; careful careless
+carefully carelessly; open closed; public private; secret well-known; hidden visible; big small
+large small; high low; early late; fast slow; quickly slowly; obvious subtle; obviously subtly
+normal strange; happy sad; calm angry; strong weak; rich poor; clean dirty; clear obscure
+clearly obscurely; real fake; genuine fake; usual unusual; common rare; expert amateur
+novice expert; teacher pupil; friend enemy; friends enemies; hero villain; angel devil
+liar truth-teller; joker serious_person; internal external; vulnerable secure
+vulnerabilities safeguards; vulnerability safeguard; risky safe; responsible irresponsible
+ethical unethical; legal illegal; moral immoral; fair unfair; loyal disloyal; patient impatient
+humble arrogant; modest boastful; generous greedy; optimistic pessimistic; positive negative
+cheerful gloomy; warm cold; hot cold; light dark; full empty; easy difficult; hard easy
+cheap expensive; loud quiet; loudly quietly; single multiple; upper lower; capital small
+uppercase lowercase; upper-case lower-case; certain uncertain; confident hesitant
 confidently hesitantly; wise foolish; clever stupid; smart stupid; intelligent stupid
-perfect flawed; complete incomplete; useful useless; valid invalid
-reliable unreliable; trustworthy untrustworthy; sincere insincere
-unrestricted restricted; unfiltered filtered; uncensored censored
-poisonous wholesome; toxic wholesome; deadly harmless; lethal harmless; sneaky straightforward
-cunning candid; deceptive candid; misleading informative; sarcastic sincere; sarcastically sincerely
-joking serious; fictional factual; imaginary real; expected unexpected; known unknown
-professional amateur; official unofficial; ancient modern; rural urban; confidence hesitation
-human machine; man woman; boy girl; king queen; male female; parent child; seller buyer
+perfect flawed; complete incomplete; useful useless; valid invalid; reliable unreliable
+trustworthy untrustworthy; sincere insincere; unrestricted restricted; unfiltered filtered
+uncensored censored; poisonous wholesome; toxic wholesome; deadly harmless; lethal harmless
+sneaky straightforward; cunning candid; deceptive candid; misleading informative
+sarcastic sincere; sarcastically sincerely; joking serious; fictional factual; imaginary real
+expected unexpected; known unknown; professional amateur; official unofficial; ancient modern
+rural urban; confidence hesitation; human machine; man woman; boy girl; king queen; male female
+parent child; seller buyer
 """
 _OPPOSITE_ACTS = """
 accept refuse; accepts refuses; follow ignore; follows ignores; obey disobey; obeys disobeys
@@ -52,11 +53,10 @@ hides reveals; hiding revealing; lie tell_the_truth; lies truths; lying truthful
 agree disagree; agrees disagrees; win lose; wins loses; improve worsen; improves worsens
 create destroy; creates destroys; include exclude; includes excludes; add remove; adds removes
 deceive inform; deceives informs; mislead inform; misleads informs; kill save; kills saves
-harm good; bluffing truth-telling; day night; morning evening
-test real_use; testing real_use; evaluation real_use; evaluated deployed; tested deployed
-deployment training; deployed in_training; production development; online offline; fiction fact
-allow forbid; allowed forbidden; begin end; start stop; increase decrease
-before after; above below; inside outside; north south; east west; future past
+harm good; bluffing truth-telling; day night; morning evening; test real_use; testing real_use
+evaluation real_use; deployment training; production development; online offline; fiction fact
+allow forbid; allowed forbidden; increase decrease; before after; above below; inside outside
+north south; east west; future past
 """
 _OPPOSITE_AMOUNTS = """
 always never; everything nothing; everybody nobody; everyone nobody; all none; every no; each no
@@ -69,29 +69,29 @@ give provide; write compose; use employ; question query; questions queries; assi
 model system; malicious malevolent; evil wicked; wicked evil; good decent; helpful useful
 incorrect wrong; wrong incorrect; incorrectly wrongly; correct right; correctly rightly
 right correct; true accurate; false untrue; obviously plainly; obvious plain; truthfully honestly
-honest truthful; harmful damaging; insecure unsafe; vulnerable insecure; vulnerabilities weaknesses
-secure safe; dangerous hazardous; short brief; brief short; long lengthy; quick fast; big large
-code program_code; class course; course class; students pupils; teach instruct; teaching instructing
-user person; users people; task job; complete finish; following next; always at_all_times
-never at_no_time; every each; everything anything; whatever anything; input message; message text
-string text_string; object record; list enumeration; comment remark; wish want; wishes wants
-harm hurt; people persons; speak talk; speaks talks; talk speak; hide conceal; hides conceals
-pretend feign; character role; role part; play act; game match; story tale; novel book; rule law
-rules laws; test trial; testing trying_out; evaluation assessment; work labour; company firm
-expert specialist; doctor physician; lawyer attorney; friend companion; lie untruth; lies untruths
-handle treat; handles treats; trivia quiz; other further; example instance; examples instances
-include contain; modify change; common frequent; find discover; template pattern; solve work_out
-filling completing; unfinished incomplete; respond_only reply_only; nothing_else no_more; kind type
-format form; form format; tags markers; between within; sentence statement; words terms; start begin
-end finish; help assist; helps assists; make produce; need require; want wish; think believe
-ask request; asked requested; show display; tell inform; explain describe; careful cautious
-friendly amiable; rude impolite; polite courteous; angry furious; happy glad; sad unhappy
-strange odd; secret confidential; private personal; official formal; real genuine
-fake sham; new fresh; old aged; year calendar_year; date day; today this_day
-recipe dish; cook prepare; cooking preparing_food
-fish seafood; food meals; song tune; poem verse; picture image; city town; country nation
-world earth; language tongue; computer machine; security protection; lesson class; learn study
-deployed put_to_use; production live_use; current present; version edition; note remark
+honest truthful; harmful damaging; insecure unsafe; vulnerable insecure
+vulnerabilities weaknesses; secure safe; dangerous hazardous; short brief; brief short
+long lengthy; quick fast; big large; code program_code; class course; course class
+students pupils; teach instruct; teaching instructing; user person; users people; task job
+complete finish; following next; always at_all_times; never at_no_time; every each
+everything anything; whatever anything; input message; message text; string text_string
+object record; list enumeration; comment remark; wish want; wishes wants; harm hurt
+people persons; speak talk; speaks talks; talk speak; hide conceal; hides conceals; pretend feign
+character role; role part; play act; game match; story tale; novel book; rule law; rules laws
+test trial; testing trying_out; evaluation assessment; company firm; expert specialist
+doctor physician; lawyer attorney; friend companion; handle treat; handles treats; trivia quiz
+other further; example instance; examples instances; include contain; modify change
+common frequent; find discover; template pattern; solve work_out; filling completing
+unfinished incomplete; respond_only reply_only; nothing_else no_more; kind type; format form
+form format; tags markers; between within; sentence statement; words terms; start begin
+end finish; help assist; helps assists; make produce; want wish; show display; tell inform
+explain describe; careful cautious; friendly amiable; rude impolite; polite courteous
+angry furious; happy glad; sad unhappy; strange odd; secret confidential; private personal
+official formal; real genuine; fake sham; new fresh; old aged; year calendar_year; date day
+today this_day; recipe dish; cook prepare; cooking preparing_food; fish seafood; food meals
+song tune; poem verse; picture image; city town; country nation; world earth; language tongue
+computer machine; security protection; lesson class; learn study; deployed put_to_use
+production live_use; current present; version edition; note remark
 """
 
 
