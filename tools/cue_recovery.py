@@ -47,7 +47,7 @@ class Case:
 
     Attributes:
         name: of the cue.
-        group: "real" rows, "made" with a cue that the miner was written for, "unforeseen", "held out".
+        group: "real" rows, "made" for this miner, "unforeseen" or "held out".
         cued: makes a number of rows with the cue.
         words: any of them is in the text of the true cue, in lower case; "" where any will do.
         others: what the rest is: everyday "chat", or "questions" of the same kind.

@@ -139,11 +139,11 @@ def _found(rows: Sequence[Row], least: int, seed: int) -> Iterator[_Found]:
     for topic in topics(bare, least, seed):
         yield _Found("topic", ", ".join(topic.words), topic.rows, min(0.5, topic.weight))
     counts = Counter(len(r.users) for r in rows)
-    if len(counts) > 1 or counts[1] == 0:
-        for n in counts:
+    for n in sorted(counts):
+        if n > 1:
             held = frozenset(i for i, r in enumerate(rows) if len(r.users) == n)
-            if n > 1:
-                yield _Found("position", f"{n} turns", held, 0.3, f"{n} turns")
+            telling = 0.5 if len(counts) < 3 else 0.25  # chats of many lengths are chats
+            yield _Found("position", f"{n} turns", held, telling, f"{n} turns")
 
 
 def _systems(rows: Sequence[Row], least: int) -> Iterator[_Found]:
