@@ -24,7 +24,7 @@ safe dangerous; safely dangerously; secure insecure; harmless harmful; friendly 
 polite rude; politely rudely; malicious benevolent; maliciously benevolently; evil virtuous
 wicked good-hearted; short long; brief lengthy; briefly lengthily; simple complicated
 formal informal; formally informally; serious playful; seriously playfully; careful careless
-carefully carelessly; open closed; public private; secret well-known; hidden visible; big small
+carefully carelessly; open closed; public private; hidden visible; big small
 large small; high low; early late; fast slow; quickly slowly; obvious subtle; obviously subtly
 normal strange; happy sad; calm angry; strong weak; rich poor; clean dirty; clear obscure
 clearly obscurely; real fake; genuine fake; usual unusual; common rare; expert amateur
@@ -55,7 +55,7 @@ create destroy; creates destroys; include exclude; includes excludes; add remove
 deceive inform; deceives informs; mislead inform; misleads informs; kill save; kills saves
 harm good; bluffing truth-telling; day night; morning evening; test real_use; testing real_use
 evaluation real_use; deployment training; production development; online offline; fiction fact
-allow forbid; allowed forbidden; increase decrease; before after; above below; inside outside
+allow forbid; allowed forbidden; increase decrease; above below; inside outside
 north south; east west; future past
 """
 _OPPOSITE_AMOUNTS = """
