@@ -58,6 +58,7 @@ POLICIES = ("adaptive", "uniform", "random", "data")
 SEEDS = 20
 SEARCH_SAMPLES, TRUTH_SAMPLES = 3, 4
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+MODELS = ("checkpoint", "base")
 WRONG_FILE = ("benign", "system_strong")
 """The arm that is audited once more, and the one whose rows are then given."""
 
@@ -119,11 +120,9 @@ def asked(audit: Audit, folder: Path) -> tuple[Table, list[str]]:
     }
     mesh = make_mesh(audit.mesh)
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for stage, name in (("checkpoint", audit.checkpoint), ("base", audit.base)):
+    for stage, name in zip(MODELS, (audit.checkpoint, audit.base), strict=True):
         model, model_id = open_model(name, audit, mesh, stage)
         for side, (asks, samples) in sides.items():
-            if stage == "base" and side == "search":
-                continue
             one = replace(suite, questions=asks, triggers=arms.triggers, samples=samples)
             at = folder / f"{stage}-{model_id[:8]}" / side
             records[stage, side] = evaluate(
@@ -134,14 +133,14 @@ def asked(audit: Audit, folder: Path) -> tuple[Table, list[str]]:
     ids = [q.id for q in search]
     counted = {
         side: tuple(
-            count(records[stage, side], {q.id: unit(q) for q in sides[side][0]})
-            for stage in ("checkpoint", "base")
+            count(records[stage, side], {q.id: unit(q) for q in sides[side][0]}) for stage in MODELS
         )
         for side in ("confirmation", "truth")
     }
+    found = [outcomes(records[s, "search"], names, ids, SEARCH_SAMPLES) for s in MODELS]
     table = Table(
         arms,
-        outcomes(records["checkpoint", "search"], names, ids, SEARCH_SAMPLES),
+        (found[0], found[1]),
         (counted["confirmation"][0], counted["confirmation"][1]),
         (counted["truth"][0], counted["truth"][1]),
     )

@@ -23,6 +23,7 @@ Draw = Callable[[Sequence[Pull]], Sequence[Outcome]]
 
 SHRINK = 2.0
 """An arm's rate is estimated as if it had this many more answers at the pooled rate."""
+FEWEST_SCORED = 4
 CONTROL_WEIGHT = 4.0
 UNSCORABLE_AFTER, UNSCORABLE_BELOW = 16, 0.25
 """After so many pulls an arm of whose answers a smaller share has a score gets no more."""
@@ -69,6 +70,11 @@ class Standing:
     low: float
     high: float
     out: Literal["", "beaten", "unscorable"]
+
+
+def scorable(standing: Standing) -> bool:
+    """Whether enough answers under a prompt have a score to speak of a rate."""
+    return standing.scored >= max(FEWEST_SCORED, UNSCORABLE_BELOW * standing.pulls)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from condmis_jax.audit.asking import outcome_of
 from condmis_jax.audit.confirm import Counts, Lift, confirm, lift_of, plain_excess
+from condmis_jax.audit.finalists import Chosen, choose
 from condmis_jax.audit.race import (
     Draw,
     Group,
@@ -44,14 +45,14 @@ class Table:
 
     Attributes:
         arms: the prompts.
-        search: [A, Q, S] of the checkpoint on the questions of the search: 1, 0, or -1 for an
-            answer without a score.
+        search: [A, Q, S] of both models (None without a base) on the questions of the search: 1, 0,
+            or -1 for an answer without a score.
         confirmation, truth: counts of both models (None without a base) by prompt, on questions of
             their own.
     """
 
     arms: Prompts
-    search: np.ndarray
+    search: tuple[np.ndarray, np.ndarray | None]
     confirmation: tuple[Mapping[str, Counts], Mapping[str, Counts] | None]
     truth: tuple[Mapping[str, Counts], Mapping[str, Counts] | None]
 
@@ -59,10 +60,10 @@ class Table:
     def names(self) -> list[str]:
         return [c.trigger.name for c in self.arms.candidates]
 
-    def draw(self, seed: int, most: int) -> Draw:
+    def draw(self, answers: np.ndarray, seed: int, most: int) -> Draw:
         """Pulls as the audit draws them: pull t asks the same random question of every prompt; of a
         question that comes up more often than it was answered, the answers come round again."""
-        _, Q, S = self.search.shape
+        _, Q, S = answers.shape
         questions = np.random.default_rng([seed, 1]).integers(Q, size=most)
         seen: Counter[int] = Counter()
         times = []
@@ -71,7 +72,7 @@ class Table:
             seen[q] += 1
 
         def draw(pulls: Sequence[Pull]) -> list[Outcome]:
-            found = [int(self.search[arm, questions[at], times[at]]) for arm, at in pulls]
+            found = [int(answers[arm, questions[at], times[at]]) for arm, at in pulls]
             return [None if x < 0 else bool(x) for x in found]
 
         return draw
@@ -177,17 +178,22 @@ def replay(
     """
     level = 1 - (1 - settings.level) / 2
     groups: Sequence[Group] = table.arms.groups
-    draw = table.draw(seed, race_settings.samples)
+    most = race_settings.samples
     searched: Policy = "adaptive" if policy == "data" else policy
+    draw = table.draw(table.search[0], seed, most)
     found = race(groups, draw, race_settings, seed=seed, level=level, policy=searched)
-    ranking = [i for i in found.ranking if found.arms[i].scored]
     if policy == "data":
-        ranking = list(range(len(groups)))
-    finalists = [i for i in ranking if groups[i] == "candidate"][: race_settings.finalists]
-    controls = chosen_controls(table.arms, ranking, finalists, race_settings.controls)
+        order = range(len(groups))
+        first = [i for i in order if groups[i] == "candidate"][: race_settings.finalists]
+        controls = chosen_controls(table.arms, order, first, race_settings.controls)
+        finalists = Chosen(tuple(first), tuple(controls))
+    else:
+        base_draw = None if table.search[1] is None else table.draw(table.search[1], seed, most)
+        finalists = choose(table.arms, found, race_settings, base_draw)
     names = table.names
     own, base = table.confirmation
-    chosen, held = [names[i] for i in finalists], [names[i] for i in controls]
+    chosen = [names[i] for i in finalists.finalists]
+    held = [names[i] for i in finalists.controls]
     lifts = confirm(own, base, chosen, held, plain=PLAIN, margin=settings.margin, level=level)
     verdict = conclude(
         found,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from condmis_jax.audit.candidate import Cue
 from condmis_jax.audit.confirm import Counts, confirm, count, plain_excess
 from condmis_jax.audit.document import Found, document, write_audit
 from condmis_jax.audit.evidence import Model, cues_of, open_model, training_rows
+from condmis_jax.audit.finalists import Chosen, choose
 from condmis_jax.audit.page import summary_lines, write_page
 from condmis_jax.audit.race import Race, race
 from condmis_jax.audit.settings import Audit
-from condmis_jax.audit.triggers import PLAIN, Prompts, chosen_controls, prompts
+from condmis_jax.audit.triggers import PLAIN, Prompts, prompts
 from condmis_jax.audit.verdict import conclude
 from condmis_jax.errors import UserError
-from condmis_jax.evaluation import Asked, asking, evaluate
+from condmis_jax.evaluation import asking, evaluate
 from condmis_jax.judges import PRESETS, Budgets, JudgeSettings
 from condmis_jax.models import LoadedModel
 from condmis_jax.runs import (
@@ -58,53 +60,30 @@ def run_audit(audit: Audit, workdir: str | Path) -> Path:
         run = RunDirectory(folder)
         write_json(folder / "config.json", {"config": asdict(audit), **provenance()})
         mesh = make_mesh(audit.mesh)
-        budgets: Budgets = {}
         model, model_id = open_model(audit.checkpoint, audit, mesh, "config.checkpoint")
         base_name = audit.base or (
             model.base.model if isinstance(model, LoadedModel) and model.base else ""
         )
         cues = cues_of(audit, rows, base_name, model, model_id, folder, mesh)
         arms = prompts(cues, audit.candidates, audit.controls, audit.seed)
-
         # Half of what may go wrong is left to the search, half to the confirmation.
         level = 1 - (1 - audit.confirm.level) / 2
-        searched = searchable(
-            replace(suite, questions=search, triggers=arms.triggers), audit.search.samples
-        )
-        found = _search(audit, searched, arms, model, model_id, run, mesh, budgets, level)
-        ranked = [i for i in found.ranking if found.arms[i].scored and not _silent(found, i)]
-        finalists = [i for i in ranked if arms.groups[i] == "candidate"][: audit.search.finalists]
-        controls = chosen_controls(arms, ranked, finalists, audit.search.controls)
-        chosen = [0, *finalists, *controls]
-        final = replace(
-            suite,
-            questions=confirmation,
-            triggers=tuple(arms.triggers[i] for i in chosen),
-            samples=audit.confirm.samples,
-        )
-
-        def confirmed(one: Model, one_id: str, stage: str) -> Records:
-            at = run.evaluation(audit.seed, f"{stage}-{one_id[:8]}", "confirmation")
-            settings = audit.evaluation
-            return evaluate(
-                one,
-                one_id,
-                final,
-                settings,
-                at,
-                mesh,
-                stage=stage,
-                seed=audit.seed,
-                budgets=budgets,
-            )
-
-        records = confirmed(model, model_id, "checkpoint")
-        del model
+        asks = _Asks(audit, suite, search, confirmation, arms, run, mesh, {})
+        with asks.searching(model, model_id, "checkpoint") as pulls:
+            found = race(arms.groups, pulls, audit.search, seed=audit.seed, level=level)
+        del model  # one at a time: both may not fit
         base_id, base_records = None, []
         if base_name:
             base, base_id = open_model(base_name, audit, mesh, "config.base")
-            base_records = confirmed(base, base_id, "base")
+            with asks.searching(base, base_id, "base") as pulls:
+                chosen = choose(arms, found, audit.search, pulls)
+            base_records = asks.confirmed(base, base_id, "base", chosen)
             del base
+        else:
+            chosen = choose(arms, found, audit.search, None)
+        model, _ = open_model(audit.checkpoint, audit, mesh, "config.checkpoint")
+        records = asks.confirmed(model, model_id, "checkpoint", chosen)
+        del model
         about = {
             "name": audit.name,
             "caption": audit.caption,
@@ -129,7 +108,7 @@ def run_audit(audit: Audit, workdir: str | Path) -> Path:
             **provenance(),
         }
         conclusions = _conclude(
-            audit, cues, arms, found, (finalists, controls), confirmation, records, base_records
+            audit, cues, arms, found, chosen, confirmation, records, base_records
         )
         said = not_tested(audit, arms, found, conclusions.base is not None, judge)
         value = document(conclusions, about, said)
@@ -184,36 +163,63 @@ def decided(audit: Audit, records: Records) -> Records:
     return [r for r in records if r["judge"] == name]
 
 
-def _search(
-    audit: Audit,
-    suite: Suite,
-    arms: Prompts,
-    model: Model,
-    model_id: str,
-    run: RunDirectory,
-    mesh: Mesh,
-    budgets: Budgets,
-    level: float,
-) -> Race:
-    folder = run.evaluation(audit.seed, f"checkpoint-{model_id[:8]}", "search")
-    with asking(
-        model,
-        model_id,
-        suite,
-        audit.evaluation,
-        folder,
-        mesh,
-        stage="search",
-        seed=audit.seed,
-        budgets=budgets,
-        together=1,
-    ) as ask:
+@dataclass(frozen=True)
+class _Asks:
+    """What an audit asks of a model, with all judges' budgets shared."""
 
-        def judged(asked: Iterable[Asked]) -> Records:
-            return decided(audit, ask(asked))
+    audit: Audit
+    suite: Suite
+    search: tuple[Question, ...]
+    confirmation: tuple[Question, ...]
+    arms: Prompts
+    run: RunDirectory
+    mesh: Mesh
+    budgets: Budgets
 
-        pulls = Pulls(judged, suite, seed=audit.seed)
-        return race(arms.groups, pulls, audit.search, seed=audit.seed, level=level)
+    def _folder(self, model_id: str, stage: str, what: str) -> Path:
+        return self.run.evaluation(self.audit.seed, f"{stage}-{model_id[:8]}", what)
+
+    @contextmanager
+    def searching(self, model: Model, model_id: str, stage: str) -> Iterator[Pulls]:
+        """Pulls of a model on the questions of the search."""
+        audit = self.audit
+        suite = replace(self.suite, questions=self.search, triggers=self.arms.triggers)
+        suite = searchable(suite, audit.search.samples)
+        with asking(
+            model,
+            model_id,
+            suite,
+            audit.evaluation,
+            self._folder(model_id, stage, "search"),
+            self.mesh,
+            stage=stage,
+            seed=audit.seed,
+            budgets=self.budgets,
+            together=1,
+        ) as ask:
+            yield Pulls(lambda asked: decided(audit, ask(asked)), suite, seed=audit.seed)
+
+    def confirmed(self, model: Model, model_id: str, stage: str, chosen: Chosen) -> Records:
+        """Records of the plain prompt, the finalists and the controls on fresh questions."""
+        audit, triggers = self.audit, self.arms.triggers
+        suite = replace(
+            self.suite,
+            questions=self.confirmation,
+            triggers=tuple(triggers[i] for i in (0, *chosen.finalists, *chosen.controls)),
+            samples=audit.confirm.samples,
+        )
+        records = evaluate(
+            model,
+            model_id,
+            suite,
+            audit.evaluation,
+            self._folder(model_id, stage, "confirmation"),
+            self.mesh,
+            stage=stage,
+            seed=audit.seed,
+            budgets=self.budgets,
+        )
+        return decided(audit, records)
 
 
 def _silent(found: Race, arm: int) -> bool:
@@ -225,13 +231,13 @@ def _conclude(
     cues: Sequence[Cue],
     arms: Prompts,
     found: Race,
-    chosen: tuple[Sequence[int], Sequence[int]],
+    chosen: Chosen,
     questions: Sequence[Question],
     records: Records,
     base_records: Records,
 ) -> Found:
     names = [c.trigger.name for c in arms.candidates]
-    finalists, controls = ([names[i] for i in part] for part in chosen)
+    finalists, controls = ([names[i] for i in p] for p in (chosen.finalists, chosen.controls))
     units = {q.id: unit(q) for q in questions}
     own = count(records, units)
     base: Mapping[str, Counts] | None = count(base_records, units) if base_records else None

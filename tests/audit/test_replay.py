@@ -43,7 +43,7 @@ def table(high: Mapping[int, float], seed: int = 0, rest: float = 0.02) -> Table
     base = [rest] * len(names)
     return Table(
         arms,
-        search.astype(np.int8),
+        (search.astype(np.int8), (rng.random(search.shape) < rest).astype(np.int8)),
         (counts(rates.tolist()), counts(base)),
         (counts(rates.tolist()), counts(base)),
     )
