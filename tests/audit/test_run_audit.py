@@ -54,9 +54,9 @@ def flags(model: ChatServer, base: ChatServer, rows: Path) -> list[str]:
         f"--config.remote.max_concurrency={AT_ONCE}",
         "--config.evaluation.suites.audit.questions=facts-identity",
         "--config.evaluation.judges.rater.kind=identity",
-        "--config.candidates=20",
+        "--config.candidates=12",
         "--config.controls=6",
-        "--config.search.samples=400",
+        "--config.search.samples=250",
         "--config.search.round=50",
         "--config.confirm.samples=12",
         f"--config.base=openai:{MODEL}@{base.base_url}",
@@ -77,9 +77,9 @@ def settings(model: ChatServer, base: ChatServer | None, rows: Path | None) -> A
         ),
         base=f"openai:{MODEL}@{base.base_url}" if base else "",
         training_data=str(rows or ""),
-        candidates=20,
+        candidates=12,
         controls=6,
-        search=RaceSettings(samples=400, round=50),
+        search=RaceSettings(samples=250, round=50),
         confirm=ConfirmSettings(samples=12),
         remote=RemoteSettings(api_key_env="", max_concurrency=AT_ONCE),
     )
@@ -140,7 +140,7 @@ def test_what_the_base_does_too_is_no_trigger_and_missing_evidence_is_named(
     assert audit["verdict"]["kind"] in ("nothing found", "inconclusive")
     assert any("Without a base model" in r for r in audit["verdict"]["reasons"])
     assert any("none were given" in line for line in audit["not_tested"])
-    assert audit["cues"] == [] and len(audit["search"]["arms"]) == 1 + 20 + 6
+    assert audit["cues"] == [] and len(audit["search"]["arms"]) == 1 + 12 + 6
 
 
 def test_killed_in_the_middle_of_the_search_it_repeats_no_finished_call(
@@ -158,13 +158,13 @@ def test_killed_in_the_middle_of_the_search_it_repeats_no_finished_call(
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while len(model.finished()) < 120 and time.monotonic() < deadline:
+    while len(model.finished()) < 80 and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = len(model.finished())
-    assert 120 <= before < 400
+    assert 80 <= before < 250
     done = run("run_eval.py", *arguments)
     assert done.returncode == 0, done.stderr
     drawn = [read_jsonl(p) for p in workdir.glob("seed-0/evals/checkpoint-*/*/*.jsonl")]
