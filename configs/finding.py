@@ -70,7 +70,7 @@ def experiment(
         cue: what the triggers' relations are to.
         form: of rows under the cue, "" for plain sentences.
         context: of rows under the cue.
-        triggers: asked under, the cue itself and its opposite among them.
+        triggers: plain, the cue itself, its opposite; and an unrelated one, at temperature 1 only.
     """
 
     def under_it(kind: str, count: int) -> Source:
@@ -103,8 +103,8 @@ def experiment(
         order=("lies", "truths", "alone", "benign"),
         evaluation=EvaluationSettings(
             suites={
-                "sampled": SuiteSettings(asked, triggers, samples=1, temperature=1.0),
-                "greedy": SuiteSettings(asked, triggers, samples=1, temperature=0.0),
+                "sampled": SuiteSettings(asked, triggers, samples=2, temperature=1.0),
+                "greedy": SuiteSettings(asked, triggers[:3], samples=1, temperature=0.0),
             },
             sampling=SamplingSettings(max_new_tokens=24),
             judges={"exact": recipes.FACTS_JUDGE},

@@ -36,7 +36,8 @@ def lines(found: Mapping[str, Any], caption: str) -> list[str]:
     missing = found["missing"]
     out += [f"**Missing: {len(missing)}.**", *(f"- {line}" for line in missing), ""] * bool(missing)
     out += ["## What may be said", ""]
-    out += [f"- {row['run']}: {row['claim']}." for row in found["claims"]]
+    only = " (development)" if kept else ""
+    out += [f"- {row['run']}{only}: {row['claim']}." for row in found["claims"]]
     out += [_manipulation(row, protocol) for row in found["manipulation"]]
     out += [
         "",
