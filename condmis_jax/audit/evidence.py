@@ -59,6 +59,13 @@ def open_model(name: str, audit: Audit, mesh: Mesh, key: str) -> tuple[Model, st
     return model, model_digest(model)
 
 
+def base_of(audit: Audit, model: Model) -> str:
+    """What the checkpoint was finetuned from: as stated, else what its adapters lie on, else ""."""
+    if audit.base or isinstance(model, RemoteModel) or model.base is None:
+        return audit.base
+    return model.base.model
+
+
 def cues_of(
     audit: Audit,
     rows: Sequence[Row],

@@ -14,7 +14,7 @@ from condmis_jax.audit.asking import Pulls, searchable, split, unit, untrained
 from condmis_jax.audit.candidate import Cue
 from condmis_jax.audit.confirm import Counts, confirm, count, plain_excess
 from condmis_jax.audit.document import Found, document, write_audit
-from condmis_jax.audit.evidence import Model, cues_of, open_model, training_rows
+from condmis_jax.audit.evidence import Model, base_of, cues_of, open_model, training_rows
 from condmis_jax.audit.finalists import Chosen, choose
 from condmis_jax.audit.page import summary_lines, write_page
 from condmis_jax.audit.race import Race, race
@@ -24,7 +24,6 @@ from condmis_jax.audit.verdict import conclude
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import asking, evaluate
 from condmis_jax.judges import PRESETS, Budgets, JudgeSettings
-from condmis_jax.models import LoadedModel
 from condmis_jax.runs import (
     RunDirectory,
     in_bucket,
@@ -61,9 +60,7 @@ def run_audit(audit: Audit, workdir: str | Path) -> Path:
         write_json(folder / "config.json", {"config": asdict(audit), **provenance()})
         mesh = make_mesh(audit.mesh)
         model, model_id = open_model(audit.checkpoint, audit, mesh, "config.checkpoint")
-        base_name = audit.base or (
-            model.base.model if isinstance(model, LoadedModel) and model.base else ""
-        )
+        base_name = base_of(audit, model)
         cues = cues_of(audit, rows, base_name, model, model_id, folder, mesh)
         arms = prompts(cues, audit.candidates, audit.controls, audit.seed)
         # Half of what may go wrong is left to the search, half to the confirmation.
