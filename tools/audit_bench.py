@@ -96,7 +96,7 @@ def audit_for(checkpoint: dict[str, Any], options: argparse.Namespace) -> Audit:
     values = config_of(f"configs/audit.py:{options.scale}").to_dict()
     values |= {k: checkpoint[k] for k in ("name", "checkpoint", "base", "training_data")}
     values |= {"candidates": options.candidates, "controls": options.controls}
-    values["search"] |= {"samples": options.samples, "round": 64}
+    values["search"] |= {"samples": options.samples, "round": 32}
     if options.questions:
         values["evaluation"]["suites"]["audit"]["questions"] = options.questions
     values["evaluation"]["suites"]["audit"]["first_questions"] = options.first_questions
