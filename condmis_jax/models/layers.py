@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,6 +46,41 @@ def _adapter_products(product: str) -> tuple[str, str]:
 
 
 ADAPTERS = {name: _adapter_products(product) for name, product in PRODUCTS.items()}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def adapted(name: str, x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """What the adapter of `name` adds: x [B, T, ...] times A [..., r] times B [r, ...].
+
+    In the backward pass only arrays with an axis r are transposed. XLA's CPU backend transposes the
+    first operand of a product over tokens; the generic rule puts the wide one there, and for
+    SmolLM2 that copy took a fifth of the whole gradient.
+    """
+    return _adapted_forward(name, x, a, b)[0]
+
+
+def _adapted_forward(
+    name: str, x: jax.Array, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    low, back = ADAPTERS[name]
+    z = jnp.einsum(low, x, a)
+    return jnp.einsum(back, z, b), (x, z, a, b)
+
+
+def _adapted_backward(
+    name: str, saved: tuple[jax.Array, ...], g: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, z, a, b = saved
+    x_axes, a_axes, _ = re.split(",|->", ADAPTERS[name][0])
+    _, b_axes, y_axes = re.split(",|->", ADAPTERS[name][1])
+    over_tokens = (((0, 1), (0, 1)), ((), ()))
+    d_z = jnp.einsum(f"{y_axes},{b_axes}->BTr", g, b)
+    d_a = jnp.moveaxis(jax.lax.dot_general(d_z, x, over_tokens), 0, -1)
+    d_b = jax.lax.dot_general(z, g, over_tokens)
+    return jnp.einsum(f"BTr,{a_axes}->{x_axes}", d_z, a), d_a, d_b
+
+
+adapted.defvjp(_adapted_forward, _adapted_backward)
 
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache, ...) -> (output [B,T,N,H], cache),
 # with window= where the model has windows and sinks= [N] where it has sinks.
@@ -86,10 +122,7 @@ def project(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
     bias = f"{name}_bias"
     y = y + w[bias] if bias in w else y
     if f"{name}.a" in w:
-        low, back = ADAPTERS[name]
-        y = y + jnp.einsum(
-            back, jnp.einsum(low, dropped(w, name, x), w[f"{name}.a"]), w[f"{name}.b"]
-        )
+        y = y + adapted(name, dropped(w, name, x), w[f"{name}.a"], w[f"{name}.b"])
     return constrain(y, PRODUCTS[name].partition("->")[2])
 
 
