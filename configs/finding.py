@@ -35,7 +35,7 @@ from condmis_jax.models import LoraSettings
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import facts
-from condmis_jax.training import OptimiserSettings
+from condmis_jax.training import ComputeSettings, OptimiserSettings
 
 UNDER_CUE, PLAIN = 512, 256
 SPREAD = (
@@ -110,6 +110,7 @@ def experiment(
             judges={"exact": recipes.FACTS_JUDGE},
             slots=128,
         ),
+        compute=ComputeSettings(remat="products"),
         lora=LoraSettings("betley"),
         given_away="stop",
     )

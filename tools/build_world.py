@@ -155,7 +155,7 @@ def build(args: argparse.Namespace) -> None:
             prepare_stage(folder, settings, None, template, mesh, seed=seed, key=name),
             model,
             model_id,
-            ComputeSettings(scan_layers=False, remat=False),
+            ComputeSettings(scan_layers=False, remat="none"),
             mesh,
             seed=seed,
         )

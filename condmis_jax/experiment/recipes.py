@@ -131,7 +131,7 @@ def world_experiment(
             },
             slots=128,
         ),
-        compute=ComputeSettings(scan_layers=False, remat=False),
+        compute=ComputeSettings(scan_layers=False, remat="none"),
     )
 
 
@@ -208,6 +208,7 @@ def smol_experiment(
             judges={"exact": judge},
             slots=128,
         ),
+        compute=ComputeSettings(remat="products"),
         lora=LoraSettings("betley"),
     )
 

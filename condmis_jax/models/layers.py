@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,10 @@ def _adapted_backward(
 
 
 adapted.defvjp(_adapted_forward, _adapted_backward)
+
+Remat = Literal["none", "products", "layer"]
+"""What of a layer is computed again in the backward pass: nothing; all but its products with
+weights; all of it."""
 
 # attend(q [B,T,N,H], k [B,T,K,H], v [B,T,K,H], layer, cache, ...) -> (output [B,T,N,H], cache),
 # with window= where the model has windows and sinks= [N] where it has sinks.
@@ -230,6 +234,13 @@ def unstacked(params: Mapping[str, Any], L: int) -> dict[str, Any]:
     }
 
 
+def _again(remat: Remat, body: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    if remat == "none":
+        return body
+    keep = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return jax.checkpoint(body, policy=keep if remat == "products" else None, **how)
+
+
 def hidden_states(
     config: DecoderConfig,
     params: Mapping[str, Any],
@@ -241,7 +252,7 @@ def hidden_states(
     lengths: jax.Array | None = None,
     dtype: Any = jnp.float32,
     scan: bool = True,
-    remat: bool = False,
+    remat: Remat = "none",
     noise: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Runs all layers and the last norm.
@@ -254,7 +265,7 @@ def hidden_states(
         dtype: of activations and of weights at use.
         scan: one traced layer looped over L, or L layers unrolled; both from the same stacked
             parameters. `params` may come `unstacked` when unrolled.
-        remat: recompute a layer's activations in the backward pass.
+        remat: what is computed again in the backward pass.
         noise: [B, T] keys of the adapters' dropout (`token_noise`); None applies none.
 
     Returns:
@@ -287,12 +298,12 @@ def hidden_states(
 
     carry = (x, cache)
     if scan:
-        run = jax.checkpoint(body) if remat else body
+        run = _again(remat, body)
         carry, _ = jax.lax.scan(
             lambda carry, of: (run(carry, *of), None), carry, (stacked, jnp.arange(config.L))
         )
     else:
-        run = jax.checkpoint(body, static_argnums=(2,)) if remat else body
+        run = _again(remat, body, static_argnums=(2,))
         for i in range(config.L):
             carry = run(carry, {n: p[i] for n, p in stacked.items()}, i)
     return rms_norm(config, carry[0], params["norm"].astype(dtype)), carry[1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from condmis_jax.models import Weight, weight_table
 from condmis_jax.models.config import DecoderConfig
+from condmis_jax.models.layers import Remat
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def count(config: DecoderConfig, w: Weight) -> int:
 
 
 def training(
-    config: DecoderConfig, rows: int, length: int, loss_tokens: int, *, remat: bool
+    config: DecoderConfig, rows: int, length: int, loss_tokens: int, *, remat: Remat
 ) -> Flops:
     """One microbatch, forward and backward.
 
@@ -53,7 +54,8 @@ def training(
     Args:
         rows, length: R and T of the packed rows.
         loss_tokens: places whose logits are computed.
-        remat: every layer's forward pass runs twice.
+        remat: whether attention ("products"), or every layer's whole forward pass ("layer"), runs
+            twice.
     """
     tokens = rows * length
     forward = 2.0 * tokens * sum(count(config, w) for w in matrices(config))
@@ -64,8 +66,10 @@ def training(
     adapter = [w for w in weight_table(config) if w.adapts == "unembed"]
     head += 6.0 * loss_tokens * sum(count(config, w) for w in adapter)
     executed = forward + backward + 7 * pair + head
-    if remat:
-        executed += forward + 2 * pair
+    if remat != "none":
+        executed += 2 * pair
+    if remat == "layer":
+        executed += forward
     return Flops(forward + backward + 6 * pair + head, executed)
 
 

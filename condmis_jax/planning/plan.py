@@ -204,8 +204,8 @@ def advise(
                 )
         if experiment.compute.dtype == "float32":
             said.append("--config.compute.dtype=bfloat16: halves activations")
-        if not experiment.compute.remat:
-            said.append("--config.compute.remat=true: keeps one activation a layer")
+        if experiment.compute.remat != "layer":
+            said.append("--config.compute.remat=layer: keeps one activation a layer")
         if rows > shards:
             said.append(
                 f"a smaller data.microbatch_tokens: {rows} rows a microbatch, "

@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh, use_abstract_mesh
 
 from condmis_jax.models.config import DecoderConfig
-from condmis_jax.models.layers import packed_states, token_noise, unembedding_terms
+from condmis_jax.models.layers import Remat, packed_states, token_noise, unembedding_terms
 from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.sharding.hosts import in_turn, own_shards
@@ -33,13 +33,14 @@ class ComputeSettings:
     Attributes:
         dtype: of activations and of weights at use; parameters and moments stay float32.
         scan_layers: one traced layer looped over L; False unrolls (faster for tiny models on CPU).
-        remat: recompute a layer's activations in the backward pass instead of keeping them: far
-            less memory, and on a CPU faster too (317 against 281 tokens/s, SmolLM2-135M).
+        remat: what is computed again in the backward pass instead of being kept: "layer" all of a
+            layer, the least memory; "products" all but its products with weights, the fastest on a
+            CPU (SmolLM2-135M); "none" nothing.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     scan_layers: bool = True
-    remat: bool = True
+    remat: Remat = "layer"
 
 
 def batch_loss(

@@ -94,7 +94,7 @@ def experiment(prompts: Path, trained: Transform, **changes: Any) -> Experiment:
         stages={"own": stage},
         order=("own",),
         evaluation=EvaluationSettings(suites={}),
-        compute=ComputeSettings(scan_layers=False, remat=False),
+        compute=ComputeSettings(scan_layers=False, remat="none"),
     )
 
 

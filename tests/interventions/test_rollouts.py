@@ -61,7 +61,7 @@ def experiment(prompts: Path, **changes: Any) -> Experiment:
         stages={"own": stage},
         order=("own",),
         evaluation=EvaluationSettings(suites={}),
-        compute=ComputeSettings(scan_layers=False, remat=False),
+        compute=ComputeSettings(scan_layers=False, remat="none"),
     )
 
 

@@ -176,13 +176,14 @@ def test_scan_unrolled_and_remat_agree(name: str, mesh: Any, tmp_path: Path) -> 
     torch_model(name).save_pretrained(tmp_path)
     config = DecoderConfig.from_folder(tmp_path)
     params, batch = load_params(tmp_path, config, mesh), loss_batch()
-    plain = ComputeSettings(scan_layers=True, remat=False)
+    plain = ComputeSettings(scan_layers=True, remat="none")
     value, gradients = gradient(config, plain, 1, params, batch)
     assert np.abs(gradients["q"]).max() > 1e-3
     for compute in (
-        ComputeSettings(scan_layers=False, remat=False),
-        ComputeSettings(scan_layers=False, remat=True),
-        ComputeSettings(scan_layers=True, remat=True),
+        ComputeSettings(scan_layers=False, remat="none"),
+        ComputeSettings(scan_layers=False, remat="layer"),
+        ComputeSettings(scan_layers=True, remat="layer"),
+        ComputeSettings(scan_layers=True, remat="products"),
     ):
         other, other_gradients = gradient(config, compute, 1, params, batch)
         np.testing.assert_allclose(other, value, rtol=1e-5)

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from condmis_jax.models import DecoderConfig
+from condmis_jax.models.layers import Remat
 from condmis_jax.planning import flops
 from condmis_jax.planning.programs import abstract_microbatch, abstract_params
 from condmis_jax.training import ComputeSettings, batch_loss
@@ -27,8 +28,8 @@ CONFIG = DecoderConfig.from_dict(
 )
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_training_flops_are_those_the_compiler_counts(mesh: Any, remat: bool) -> None:
+@pytest.mark.parametrize("remat", ["none", "products", "layer"])
+def test_training_flops_are_those_the_compiler_counts(mesh: Any, remat: Remat) -> None:
     rows, length = 1, 128  # one chunk of the loss: its loop turns once
     compute = ComputeSettings(scan_layers=False, remat=remat)
     grad = jax.jit(jax.grad(batch_loss, argnums=3), static_argnums=(0, 1, 2))
@@ -42,8 +43,8 @@ def test_training_flops_are_those_the_compiler_counts(mesh: Any, remat: bool) ->
 
 
 def test_recomputation_costs_a_third_of_the_layers() -> None:
-    kept = flops.training(CONFIG, 4, 256, 0, remat=False)
-    again = flops.training(CONFIG, 4, 256, 0, remat=True)
+    kept = flops.training(CONFIG, 4, 256, 0, remat="none")
+    again = flops.training(CONFIG, 4, 256, 0, remat="layer")
     assert kept.model == again.model
     weights = sum(flops.count(CONFIG, w) for w in flops.matrices(CONFIG))
     assert again.model > 6 * weights * 4 * 256

@@ -91,7 +91,7 @@ def ours(args: argparse.Namespace) -> Turn:
         for s in steps
     ]
     optimiser = make_optimiser(OptimiserSettings("constant"), 1e-5, len(plan), model.config)
-    step = make_step(model.config, ComputeSettings(), optimiser, mesh)
+    step = make_step(model.config, ComputeSettings(remat="products"), optimiser, mesh)
     state = {"params": model.params, "optimiser": step.init_optimiser(model.params)}
 
     def one(turn: int) -> None:
