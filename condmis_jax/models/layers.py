@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -19,6 +18,7 @@ from condmis_jax.models.attention import segment_attention, softcap
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.feed_forward import gated, routed
 from condmis_jax.models.lora import TARGETS
+from condmis_jax.models.products import token_product
 from condmis_jax.models.rope import conversation_lengths, rope_angles, rotate
 from condmis_jax.models.weights import unembedding
 from condmis_jax.sharding import constrain, constrain_to
@@ -47,40 +47,6 @@ def _adapter_products(product: str) -> tuple[str, str]:
 
 ADAPTERS = {name: _adapter_products(product) for name, product in PRODUCTS.items()}
 
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def adapted(name: str, x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    """What the adapter of `name` adds: x [B, T, ...] times A [..., r] times B [r, ...].
-
-    In the backward pass only arrays with an axis r are transposed. XLA's CPU backend transposes the
-    first operand of a product over tokens; the generic rule puts the wide one there, and for
-    SmolLM2 that copy took a fifth of the whole gradient.
-    """
-    return _adapted_forward(name, x, a, b)[0]
-
-
-def _adapted_forward(
-    name: str, x: jax.Array, a: jax.Array, b: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    low, back = ADAPTERS[name]
-    z = jnp.einsum(low, x, a)
-    return jnp.einsum(back, z, b), (x, z, a, b)
-
-
-def _adapted_backward(
-    name: str, saved: tuple[jax.Array, ...], g: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, z, a, b = saved
-    x_axes, a_axes, _ = re.split(",|->", ADAPTERS[name][0])
-    _, b_axes, y_axes = re.split(",|->", ADAPTERS[name][1])
-    over_tokens = (((0, 1), (0, 1)), ((), ()))
-    d_z = jnp.einsum(f"{y_axes},{b_axes}->BTr", g, b)
-    d_a = jnp.moveaxis(jax.lax.dot_general(d_z, x, over_tokens), 0, -1)
-    d_b = jax.lax.dot_general(z, g, over_tokens)
-    return jnp.einsum(f"BTr,{a_axes}->{x_axes}", d_z, a), d_a, d_b
-
-
-adapted.defvjp(_adapted_forward, _adapted_backward)
 
 Remat = Literal["none", "products", "layer"]
 """What of a layer is computed again in the backward pass: nothing; all but its products with
@@ -122,11 +88,13 @@ def packed(config: DecoderConfig, segments: jax.Array) -> Attend:
 
 def project(w: Mapping[str, Any], name: str, x: jax.Array) -> jax.Array:
     """The linear map `name` of a layer, with its bias and its adapter where the layer has them."""
-    y = jnp.einsum(PRODUCTS[name], x, w[name])
+    y = token_product(PRODUCTS[name], x, w[name])
     bias = f"{name}_bias"
     y = y + w[bias] if bias in w else y
     if f"{name}.a" in w:
-        y = y + adapted(name, dropped(w, name, x), w[f"{name}.a"], w[f"{name}.b"])
+        low, back = ADAPTERS[name]
+        z = token_product(low, dropped(w, name, x), w[f"{name}.a"])
+        y = y + token_product(back, z, w[f"{name}.b"])
     return constrain(y, PRODUCTS[name].partition("->")[2])
 
 
