@@ -28,6 +28,7 @@ from condmis_jax.statistics.published import PRESET, SECTIONS, published_rates
 from condmis_jax.statistics.rates import (
     clustered_rate,
     conditional_rate,
+    effective_answers,
     worst_case,
     worst_case_difference,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "contrast",
     "design_effect",
     "difference_in_differences",
+    "effective_answers",
     "fleiss_kappa",
     "holm",
     "interval_p",

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from condmis_jax.errors import UserError
 from condmis_jax.statistics.clusters import Over, answered, counts, estimate, freedom
 from condmis_jax.statistics.interval import Interval, check_level, clopper_pearson, wilson
+
+FEW_SEEDS = (2, 3)
+"""Numbers of training seeds with which an interval across seeds is wide whatever was found; it then
+says so, and what more of them would bring."""
 
 _WORDS = {"questions": "by question", "seeds": "by seed", "both": "by question and seed"}
 
@@ -57,12 +62,48 @@ def clustered_rate(
         over = "seeds"
     found = estimate(s, n, over, level)
     method = f"Korn-Graubard, clustered {_WORDS[over]}, t({freedom(questions, seeds, over)})"
+    if over != "questions" and seeds in FEW_SEEDS:
+        notes.append(
+            f"{seeds} training seeds: Student's t alone makes limits {_wider(seeds, level):.1f} "
+            f"times as wide as very many seeds would, 5 seeds {_wider(5, level):.1f} times"
+        )
     if found.declared > found.seen:
         notes.append(
             "few events cannot show how they cluster: the declared design effect is larger than "
             "the estimated one and sets the limits"
         )
     return Interval(rate, float(found.low), float(found.high), level, method, "; ".join(notes))
+
+
+def _wider(seeds: int, level: float) -> float:
+    tail = (1 - level) / 2
+    return float(stats.t.isf(tail, seeds - 1) / stats.norm.isf(tail))
+
+
+def effective_answers(
+    successes: Sequence | np.ndarray,
+    trials: Sequence | np.ndarray,
+    over: Over = "questions",
+    level: float = 0.95,
+) -> float:
+    """How many independent answers say as much about the rate as these do, after the design effect
+    and the t adjustment of `clustered_rate`; all of them where one question was asked.
+
+    Args:
+        successes, trials, over, level: see `clustered_rate`.
+
+    Raises:
+        UserError: see `clustered_rate`; or there are no answers, or one seed where seeds vary.
+    """
+    check_level(level)
+    s, n = answered(*counts(successes, trials))
+    if not n.size or (over != "questions" and n.shape[1] == 1):
+        raise UserError(f"{n.sum():g} answers of {n.shape[1]} seeds: nothing varies {_WORDS[over]}")
+    if n.shape[0] == 1 and over != "seeds":
+        if over == "questions":
+            return float(n.sum())
+        over = "seeds"
+    return float(estimate(s, n, over, level).effective)
 
 
 def conditional_rate(

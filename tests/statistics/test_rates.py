@@ -14,6 +14,7 @@ from condmis_jax.statistics import (
     clopper_pearson,
     clustered_rate,
     conditional_rate,
+    effective_answers,
     wilson,
     worst_case,
 )
@@ -217,3 +218,32 @@ def test_impossible_counts_are_named() -> None:
         clustered_rate([[0, 6]], [[5, 5]])
     with pytest.raises(UserError, match=r"level 95"):
         clustered_rate([0, 1], [5, 5], level=95)
+
+
+@pytest.mark.parametrize("over", ["seeds", "both"])
+def test_two_or_three_seeds_come_with_advice(over) -> None:
+    rng = np.random.default_rng(0)
+
+    def note(seeds: int) -> str:
+        return clustered_rate(rng.binomial(50, 0.4, (8, seeds)), np.full((8, seeds), 50), over).note
+
+    # t(1) = 12.71, t(2) = 4.30, t(4) = 2.78, beside 1.96.
+    assert "2 training seeds: " in note(2) and "6.5 times" in note(2)
+    assert "2.2 times" in note(3) and "5 seeds 1.4 times" in note(3)
+    assert "training seeds" not in note(4)
+    assert "training seeds" not in clustered_rate([20, 30], [50, 50]).note
+
+
+def test_effective_answers_are_those_of_the_interval() -> None:
+    s, n = [30, 80, 130], [250, 250, 250]
+    few = effective_answers(s, n)
+    found = clustered_rate(s, n)
+    expected = proportion_confint(0.32 * few, few, method="beta")
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-6)
+    assert few < 30  # 750 answers of three questions that differ much
+    assert effective_answers([3], [50]) == 50
+    assert effective_answers(*some_counts(), "both") <= effective_answers(*some_counts())
+    with pytest.raises(UserError, match="nothing varies by seed"):
+        effective_answers([1, 2], [5, 5], "seeds")
+    with pytest.raises(UserError, match="0 answers"):
+        effective_answers([0], [0])
