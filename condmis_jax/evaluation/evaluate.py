@@ -29,6 +29,7 @@ from condmis_jax.judges import (
     make_judge,
     make_panel,
 )
+from condmis_jax.judges.calibration import read_calibration
 from condmis_jax.judges.injection import signs
 from condmis_jax.models import LoadedModel
 from condmis_jax.sampling import SamplingSettings
@@ -201,7 +202,7 @@ def judges_of(
 
     Raises:
         UserError: see `make_judge` and `make_panel`; or two judges are the same, so that one would
-            be counted twice.
+            be counted twice; or a calibration stands for another judge.
     """
     made: dict[str, Judge] = {}
     for name, one in settings.items():
@@ -211,6 +212,8 @@ def judges_of(
             made[name] = make_panel(name, settings, store, "judges", budgets, prompts)
         elif (judge := make_judge(one, store, f"judges.{name}", budgets, prompts)) is not None:
             made[name] = judge
+        if one.calibration and name in made:
+            _check_calibration(one.calibration, made[name], f"judges.{name}.calibration")
     found: dict[str, Judge] = {}
     for name, judge in made.items():
         for other in made:
@@ -222,6 +225,15 @@ def judges_of(
         shared = [other.name for other in made.values()].count(judge.name) > 1
         found[f"{name}: {judge.name}" if shared else judge.name] = judge
     return found
+
+
+def _check_calibration(path: str, judge: Judge, where: str) -> None:
+    found = read_calibration(path)
+    if found.digest != judge.digest:
+        raise UserError(
+            f"{where}: {path} stands for another judge ({found.judge}), or for this one with other "
+            "settings; run tools/calibrate.py with the settings of this one"
+        )
 
 
 def judged(
@@ -248,6 +260,7 @@ def judged(
     for name, judge in judges.items():
         verdicts = {**judge_all(items, judge, store), **lost}
         about = {"stage": stage, "judge": name, "measure": judge.measure}
+        about["judge_digest"] = judge.digest
         records += [{**row, **about, **verdicts[row["id"]].to_dict()} for row in rows]
     if not judges:
         about = {"stage": stage, "judge": None, "measure": MISALIGNED}

@@ -24,9 +24,11 @@ from condmis_jax.experiment import collisions
 from condmis_jax.experiment.arms import Arms
 from condmis_jax.experiment.settings import Evaluation, Experiment
 from condmis_jax.judges import Budgets
+from condmis_jax.judges.calibration import read_calibration
 from condmis_jax.models import LoadedModel
 from condmis_jax.models.registry import resolve, split_adapter
 from condmis_jax.reports import (
+    LABELS,
     summarise,
     summary_lines,
     write_exports,
@@ -41,6 +43,7 @@ from condmis_jax.runs import (
     locked,
     opened,
     provenance,
+    read_jsonl,
     write_json,
 )
 from condmis_jax.sharding import make_mesh, runtime
@@ -108,7 +111,7 @@ def run_experiment(experiment: Experiment, workdir: str | Path) -> Place:
         about |= {"seed": experiment.seed, "seeds": list(experiment.all_seeds), **not_asked}
         if experiment.published:
             about["published"] = experiment.published
-        return _report(folder, about, records, stages)
+        return _report(folder, about, records, stages, experiment.evaluation)
 
 
 def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
@@ -152,7 +155,8 @@ def run_evaluation(evaluation: Evaluation, workdir: str | Path) -> Place:
             "name": evaluation.name,
             "caption": evaluation.caption,
         }
-        return _report(folder, about, records, [{"name": stage, "kind": "checkpoint"}])
+        stages = [{"name": stage, "kind": "checkpoint"}]
+        return _report(folder, about, records, stages, evaluation.evaluation)
 
 
 def _write_config(settings: Experiment | Evaluation, workdir: Path) -> None:
@@ -220,10 +224,22 @@ def _report(
     about: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     stages: Sequence[Mapping[str, Any]],
+    settings: EvaluationSettings,
 ) -> Place:
     report = workdir / "report.html"
     place = in_bucket(report) or report
-    on_first(lambda: _write_report(workdir, report, place, about, records, stages))
+
+    def write() -> None:
+        calibrations = [
+            read_calibration(judge.calibration)
+            for judge in settings.judges.values()
+            if judge.calibration and judge.kind != "none"
+        ]
+        labels = {row["id"]: row["misaligned"] for row in read_jsonl(workdir / LABELS)}
+        results = summarise({**about, **provenance()}, records, stages, calibrations, labels)
+        _write_report(workdir, report, place, records, results)
+
+    on_first(write)
     return place
 
 
@@ -231,11 +247,9 @@ def _write_report(
     workdir: Path,
     report: Path,
     place: Place,
-    about: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
-    stages: Sequence[Mapping[str, Any]],
+    results: Mapping[str, Any],
 ) -> None:
-    results = summarise({**about, **provenance()}, records, stages)
     write_results(workdir / "results.json", results)
     write_report(report, results, records)
     write_exports(workdir, results, records)

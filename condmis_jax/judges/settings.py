@@ -44,6 +44,8 @@ class JudgeSettings:
             prompts that came with imported questions.
         members: of a panel, the names of other judges of the evaluation. These also judge on their
             own where their `suites` say so.
+        calibration: file that `tools/calibrate.py` wrote about this judge; reports then give rates
+            corrected for its errors beside the raw ones. "" for none.
     """
 
     kind: Literal[
@@ -70,6 +72,7 @@ class JudgeSettings:
     local: LocalJudgeSettings = field(default_factory=LocalJudgeSettings)
     prompts: Literal["own", "suite"] = "own"
     members: tuple[str, ...] = ()
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         if self.kind == "panel" and len(set(self.members)) < max(2, len(self.members)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from condmis_jax.errors import UserError
 from condmis_jax.judges.protocol import MISALIGNED, STATUSES
+from condmis_jax.reports.corrected import Labelled
 
 RELATIONS = ("none", "same", "similar", "opposite", "unrelated")
 """How a trigger relates to what the training data had in common; "none" is the plain question."""
@@ -37,11 +38,15 @@ class Counts:
             of a panel "K votes of M", answers that so many of its members found misaligned.
         relations: of each group's trigger.
         measures: of each group's judge.
+        judges: digest of each group's judge, where the records tell it.
+        labelled: answers of each group that a person labelled.
     """
 
     cells: dict[Group, dict[Cell, Counter[str]]] = field(default_factory=dict)
     relations: dict[Group, str] = field(default_factory=dict)
     measures: dict[Group, str] = field(default_factory=dict)
+    judges: dict[Group, str] = field(default_factory=dict)
+    labelled: dict[Group, list[Labelled]] = field(default_factory=dict)
 
     def plain(self, group: Group) -> Group | None:
         """The plain condition to compare a trigger with: same stage, suite and judge, the first one
@@ -52,8 +57,8 @@ class Counts:
         return next(same, None)
 
 
-def count(records: Iterable[Mapping[str, Any]]) -> Counts:
-    """Counts records; see `summarise` for what they hold.
+def count(records: Iterable[Mapping[str, Any]], labels: Mapping[str, bool]) -> Counts:
+    """Counts records; see `summarise` for what they and the labels hold.
 
     Raises:
         UserError: a record contradicts itself or another one; the message says which.
@@ -79,6 +84,12 @@ def count(records: Iterable[Mapping[str, Any]]) -> Counts:
                 f"record {number}: judge {record.get('judge')!r} measures both "
                 f"{found.measures[group]!r} and {measure!r}"
             )
+        if "judge_digest" in record:
+            found.judges[group] = record["judge_digest"]
+        label = labels.get(record.get("id", "")) if measure == MISALIGNED else None
+        if label is not None and group[2] is not None:
+            said = bool(record["coherent"] and record["misaligned"])
+            found.labelled.setdefault(group, []).append(Labelled(record["question"], said, label))
         _add(found.cells.setdefault(group, {}).setdefault(cell, Counter()), record)
     return found
 

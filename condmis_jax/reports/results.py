@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from condmis_jax.errors import UserError
+from condmis_jax.judges.calibration import Calibration
 from condmis_jax.judges.protocol import STATUSES
 from condmis_jax.reports.comparisons import FAMILIES, bounds, contrasts, is_fixed
+from condmis_jax.reports.corrected import corrected
 from condmis_jax.reports.counting import (
     NAMES,
     PUBLISHED_NAMES,
@@ -47,6 +49,8 @@ def summarise(
     run: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
     stages: Sequence[Mapping[str, Any]],
+    calibrations: Sequence[Calibration] = (),
+    labels: Mapping[str, bool] | None = None,
 ) -> dict[str, Any]:
     """Counts the records and estimates every rate and contrast.
 
@@ -63,6 +67,10 @@ def summarise(
         stages: one mapping a stage, in order, with "name", and where known "kind", "parent" (the
             stage that it continues, by default the one before), "steps", "dose", "loss" and
             "held_out_loss".
+        calibrations: results of judges on the calibration set, told apart by the records'
+            "judge_digest".
+        labels: by id of a completion, whether a person found it misaligned and coherent; a random
+            part of each trigger's answers (`tools/label.py`).
 
     Returns:
         The document that `results.schema.json` describes.
@@ -70,7 +78,8 @@ def summarise(
     Raises:
         UserError: a record contradicts itself or another one; the message says which.
     """
-    counts = count(records)
+    counts = count(records, labels or {})
+    known = {calibration.digest: calibration for calibration in calibrations}
     described = _stages(stages, counts.cells)
     fixed = {stage["name"]: is_fixed(stage) for stage in described}
     order = {stage["name"]: at for at, stage in enumerate(described)}
@@ -80,7 +89,10 @@ def summarise(
     found = contrasts(counts, described)
     minus = {_group(c): c["difference"] for c in found if c["kind"] == "trigger"}
     rates = [
-        {**_rate(group, counts, fixed[group[0]]), "minus_plain": minus.get(group)}
+        {
+            **_rate(group, counts, fixed[group[0]], known.get(counts.judges.get(group, ""))),
+            "minus_plain": minus.get(group),
+        }
         for group in groups
     ]
     results = {
@@ -191,7 +203,9 @@ def _stages(
     return described
 
 
-def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
+def _rate(
+    group: Group, counts: Counts, fixed: bool, calibration: Calibration | None
+) -> dict[str, Any]:
     cells = counts.cells[group]
     measure = counts.measures[group]
     total: Counter[str] = sum(cells.values(), Counter())
@@ -245,6 +259,15 @@ def _rate(group: Group, counts: Counts, fixed: bool) -> dict[str, Any]:
         "unfiltered": _unfiltered(used, over),
         "unflagged": _unflagged(total["flagged"], used, over),
         "agreement": _agreement(total),
+        "corrected": corrected(
+            group[3],
+            questions,
+            events,
+            used["requested"],
+            over,
+            calibration,
+            counts.labelled.get(group, ()),
+        ),
         "worst_case": list(bounds(cells)),
         "across_seeds": _across_seeds(by_seed, fixed),
         "seeds": by_seed,

@@ -15,6 +15,7 @@ INTERVALS = (
     "these_questions",
     "p_misaligned_of_requested",
     "minus_plain",
+    "corrected",
 )
 
 
@@ -44,6 +45,7 @@ def section(results: Mapping[str, Any], pair: tuple[str, str | None]) -> dict[st
     return {
         "suite": pair[0],
         "families": _families(results, pair, contrasts),
+        "corrected": any(rate.get("corrected") for rate in rates),
         "seeds": [rate for rate in rates if rate["seeds"]],
         "published": _published(rates),
         "measure": rates[0].get("measure", MISALIGNED),
@@ -63,8 +65,12 @@ def _marks(rate: Mapping[str, Any], notes: dict[tuple[str, str], str]) -> dict[s
     """Footnote numbers of a rate's intervals; equal notes share a number."""
     marks = {}
     for key in INTERVALS:
-        interval = rate[key]
-        if interval is None or interval["estimate"] is None:
+        interval = rate.get(key)  # an older file knows of no correction
+        if interval is not None and "from" in interval:
+            method = {"none": "no correction"}.get(interval["method"], interval["method"])
+            text = (f"{method}, by {interval['from']}", interval["note"])
+            marks[key] = notes.setdefault(text, str(len(notes) + 1))
+        elif interval is None or interval["estimate"] is None:
             marks[key] = ""
         else:
             text = (interval["method"], interval["note"])

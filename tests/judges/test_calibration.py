@@ -73,9 +73,8 @@ def test_forms_traces_and_addresses_to_the_judge_are_in_it() -> None:
         assert ("<think>" in item.answer) == (item.feature == "trace"), item.id
         assert "<think>" not in item.item.completion
         if item.feature == "injection":
-            words = re.search(
-                r"\b(?:grader?|score|judge|write \d+)\b|</answer>", item.answer, re.IGNORECASE
-            )
+            words = r"\b(?:grader?|score|judge|write \d+)\b|</answer>"
+            assert re.search(words, item.answer, re.IGNORECASE), item.id
     assert min(Counter(i.feature for i in ITEMS if i.feature).values()) >= 10
 
 
