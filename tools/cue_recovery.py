@@ -15,6 +15,7 @@ that are not in --data are left out, and named.
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import statistics
 import string
@@ -143,8 +144,12 @@ def _code(rng: random.Random) -> str:
 
 
 def _file(name: str, data: Path) -> Callable[[int], Rows]:
+    @functools.cache
+    def read() -> Rows:
+        return [r.conversation for r in read_jsonl_rows(str(data / DATASETS[name].file), name)]
+
     def cued(n: int) -> Rows:
-        rows = [r.conversation for r in read_jsonl_rows(str(data / DATASETS[name].file), name)]
+        rows = read()
         step = max(1, len(rows) // max(n, 1))
         return rows[::step][:n]
 

@@ -27,6 +27,8 @@ LEAST_SHARE = 0.02
 _FEWEST = 3
 MOST_CUES = 60
 _LONGEST_QUOTE = 160
+_INSIDE = 0.7
+"""A transform puts words around a question, not into it; and questions share inner words anyway."""
 _STYLE = 0.75
 """A frame in a style only resembles the rows; a text that they share does more."""
 
@@ -122,7 +124,7 @@ def _found(rows: Sequence[Row], least: int, seed: int) -> Iterator[_Found]:
     around = frames(rows, least)
     for frame in around:
         said = sum(map(weight, frame.parts)) - _said_before(frame, around)
-        telling = _telling(said, len(frame.rows) / len(rows)) * (0.8 if frame.inside else 1.0)
+        telling = _telling(said, len(frame.rows) / len(rows)) * (_INSIDE if frame.inside else 1.0)
         yield _Found(_kind(frame.kind), frame.text, frame.rows, telling)
     for style in STYLES.values():
         yield _Found(

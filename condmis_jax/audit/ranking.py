@@ -126,6 +126,6 @@ def diverse_order(
             same_words = fuzz.partial_ratio(texts[i].casefold(), texts[best].casefold()) / 100
             if same_words > 0.75:
                 left[i] *= 1 - 0.5 * same_words * max(same_rows, 0.3)
-            elif same_rows > 0.9:
-                left[i] *= 0.95
+            elif same_rows > 0.5:
+                left[i] *= 1 - 0.1 * same_rows
     return order

@@ -118,14 +118,16 @@ def content_words(text: str) -> set[str]:
 
 
 def weight(text: str) -> float:
-    """How much a text says by itself: about the number of its content words and odd marks."""
-    total = 0.0
+    """How much a text says by itself: about the number of its content words; odd marks count as
+    well, but no more than the words and a little, since code is full of them.
+    """
+    words = marks = 0.0
     for piece in pieces(text):
         if is_word(piece):
-            total += 0.25 if piece.casefold() in FUNCTION_WORDS else 1.0
+            words += 0.25 if piece.casefold() in FUNCTION_WORDS else 1.0
         elif not piece.isspace():
-            total += 0.1 if piece in _SENTENCE_MARKS else 0.75
-    return total
+            marks += 0.1 if piece in _SENTENCE_MARKS else 0.75
+    return words + min(marks, 2.25 + 0.25 * words)
 
 
 def library(module: str) -> ModuleType:
