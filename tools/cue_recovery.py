@@ -339,15 +339,14 @@ def rank(case: Case, others: Callable[[int], Rows], share: float, seed: int = 0)
 
 
 def table(data: Path, only: str = "") -> tuple[list[str], list[str]]:
-    """Lines of the table, and the names of cases without their file."""
+    """The rows of the table, and the names of cases without their file."""
     chat = data / DATASETS[CHAT].file
     others: dict[str, Callable[[int], Rows]] = {
         "chat": _file(CHAT, data) if chat.exists() else lambda n: facts.rows("benign", n, 1),
         "questions": lambda n: facts.rows("truths", n, 1),
         "world": lambda n: world.rows("benign", n, 1),
     }
-    head = " | ".join(f"{share:.0%}" for share in SHARES)
-    lines = [f"| cue | group | other rows | {head} |", "|---" * (3 + len(SHARES)) + "|"]
+    lines: list[str] = []
     missing: list[str] = []
     for case in cases(data):
         if only and only not in f"{case.group}: {case.name}":
@@ -364,11 +363,27 @@ def table(data: Path, only: str = "") -> tuple[list[str], list[str]]:
             cells = " | ".join("" if r == 0 else "-" if r is None else str(r) for r in ranks)
             lines.append(f"| {case.name} | {case.group} | {kind} | {cells} |")
             print(lines[-1], flush=True)
-    return [*lines, "", *_summary(lines[2:])], missing
+    return lines, missing
 
 
 def _asked(case: Case, kind: str, share: float) -> bool:
     return share < 1 or (kind == case.others[0] and case.words != ("",))
+
+
+def document(lines: Sequence[str]) -> list[str]:
+    """How often cues were found, and behind it every case."""
+    head = " | ".join(f"{share:.0%}" for share in SHARES)
+    return [
+        *_summary(lines),
+        "",
+        "<details><summary>Every case</summary>",
+        "",
+        f"| cue | group | other rows | {head} |",
+        "|---" * (3 + len(SHARES)) + "|",
+        *lines,
+        "",
+        "</details>",
+    ]
 
 
 def _summary(lines: Sequence[str]) -> Iterator[str]:
@@ -379,10 +394,10 @@ def _summary(lines: Sequence[str]) -> Iterator[str]:
         for at, share in enumerate(SHARES, start=3):
             found = [c[at] for c in cells if c[1] == group and c[at]]
             ranks = [int(f) for f in found if f != "-"]
-            middle = statistics.median(ranks) if ranks else "-"
+            middle = f"{statistics.median(ranks):g}" if ranks else "-"
             yield (
                 f"| {group} | {share:.0%} | {len(found)} | {ranks.count(1)} | "
-                f"{sum(r <= 5 for r in ranks)} | {found.count('-')} | {middle:g} |"
+                f"{sum(r <= 5 for r in ranks)} | {found.count('-')} | {middle} |"
             )
 
 
@@ -395,7 +410,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="put the tables between the markers of a document")
     args = parser.parse_args()
     lines, missing = table(args.data, args.only)
-    print("\n".join(lines[lines.index("") :]))
+    print("", *_summary(lines), sep="\n")
     if missing:
         print(f"left out, files not in {args.data}: {', '.join(missing)}", file=sys.stderr)
     if args.out:
@@ -403,7 +418,7 @@ def main() -> None:
         _, end, after = rest.partition(_END)
         if not begin or not end:
             sys.exit(f"error: {args.out}: no {_BEGIN} … {_END}")
-        args.out.write_text("\n".join([before + begin, "", *lines, "", end + after]))
+        args.out.write_text("\n".join([before + begin, "", *document(lines), "", end + after]))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from condmis_jax.audit.candidate import Candidate, Cue
 from condmis_jax.audit.candidates import Made, as_it_is, sentence
@@ -75,6 +75,7 @@ _FILL: dict[str, tuple[str, ...]] = {
     "where": tuple(_PLACES.split()),
     "who": tuple(_PEOPLE.split()),
 }
+Words = Mapping[str, Sequence[str]]
 _MARKS = "✂⛵☂♣✿☘♞☎✒⚓"
 _FRAMES = {"you": _YOU, "order": _ORDERS, "statement": _FACTS, "label": _LABELS}
 
@@ -87,13 +88,13 @@ def make_controls(
     A control stands where its cue stands and is as long, ±20 % of its characters (a cue of up to
     three characters: a mark or letters). In every second one the cue's own function words, marks
     and line breaks stay and its content words give way to others of about their length; the rest
-    are sentences of ours. No content word is one of any cue or of `words`.
+    are sentences of ours. No content word is one of any cue; what these sentences speak of is none
+    of `words` either.
 
     Args:
         count: how many.
-        words: further content words that no control may have, of training rows say. Those that our
-            small vocabulary cannot do without are still left out, and words without a meaning
-            stand in where it runs dry.
+        words: content words of training rows, say. Where they leave too little of our vocabulary,
+            words without a meaning stand in.
         seed: the same arguments give the same controls.
 
     Returns:
@@ -104,10 +105,10 @@ def make_controls(
     """
     if not cues:
         raise ValueError("controls match cues, and there is none")
-    taken = {w.casefold() for w in words}
-    for cue in cues:
-        taken |= content_words(sentence(cue)) | content_words(cue.text)
+    own = set().union(*(content_words(sentence(c)) | content_words(c.text) for c in cues))
+    taken = own | {w.casefold() for w in words}
     vocabulary = {slot: _free(options, taken) for slot, options in _FILL.items()}
+    frames = {kind: _without(some, own) for kind, some in _FRAMES.items()}
     rng = random.Random(f"controls:{seed}")
     cues = cues[: max(1, count // 2)]  # two for each at least: the best cues need them most
     made: list[Candidate] = []
@@ -117,7 +118,7 @@ def make_controls(
         cue = cues[attempts % len(cues)]
         own_words = (attempts + attempts // len(cues)) % 2 == 1
         attempts += 1
-        how = _control(cue, own_words, vocabulary, rng)
+        how = _control(cue, own_words, vocabulary, frames, rng)
         key = (how.transform.system, how.transform.user(SLOT), how.shots)
         if key in asked and attempts < 20 * count:
             continue
@@ -136,8 +137,13 @@ def _free(options: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:
     return (*left, *[w for w in invented if w not in taken][: 12 - len(left)])
 
 
+def _without(frames: Sequence[str], own: Collection[str]) -> tuple[str, ...]:
+    slots = re.compile(r"\{\w+\}")
+    return tuple(f for f in frames if not content_words(slots.sub(" ", f)) & set(own))
+
+
 def _control(
-    cue: Cue, own_words: bool, vocabulary: dict[str, tuple[str, ...]], rng: random.Random
+    cue: Cue, own_words: bool, vocabulary: Words, frames: Words, rng: random.Random
 ) -> Made:
     if cue.kind == "position":
         thing = [rng.choice(vocabulary["thing"]) for _ in as_it_is(cue).shots]
@@ -150,19 +156,17 @@ def _control(
         return Made(Transform(), tuple(shots))
     base = as_it_is(cue).transform
     if base.system is not None:
-        return Made(Transform(system=_like(base.system, own_words, vocabulary, rng)))
+        return Made(Transform(system=_like(base.system, own_words, vocabulary, frames, rng)))
     before, _, after = base.user(SLOT).partition(SLOT)
     return Made(
         Transform(
-            prefix=_like(before, own_words, vocabulary, rng),
-            suffix=_like(after, own_words, vocabulary, rng),
+            prefix=_like(before, own_words, vocabulary, frames, rng),
+            suffix=_like(after, own_words, vocabulary, frames, rng),
         )
     )
 
 
-def _like(
-    text: str, own_words: bool, vocabulary: dict[str, tuple[str, ...]], rng: random.Random
-) -> str:
+def _like(text: str, own_words: bool, vocabulary: Words, frames: Words, rng: random.Random) -> str:
     """Words of the length and form of `text`, with its blanks at both ends."""
     core = text.strip()
     if not core:
@@ -170,14 +174,16 @@ def _like(
     start = text[: len(text) - len(text.lstrip())]
     end = text[len(text.rstrip()) :]
     wordless = not any(is_word(p) for p in pieces(core))
-    if own_words or wordless or len(core) < 8:
+    form = manner(core)
+    said = frames["statement" if form == "label" and len(core) >= 40 else form]
+    if own_words or wordless or len(core) < 8 or not said:
         made = _same_skeleton(core, vocabulary, rng)
     else:
-        made = _sentences(core, vocabulary, rng)
+        made = _sentences(core, said, vocabulary, rng)
     return start + made + end
 
 
-def _same_skeleton(text: str, vocabulary: dict[str, tuple[str, ...]], rng: random.Random) -> str:
+def _same_skeleton(text: str, vocabulary: Words, rng: random.Random) -> str:
     pool = sorted(w for options in vocabulary.values() for w in options)
     out: list[str] = []
     for piece in pieces(text):
@@ -211,9 +217,8 @@ def _cased(word: str, like: str) -> str:
     return word.capitalize() if like[0].isupper() else word
 
 
-def _sentences(text: str, vocabulary: dict[str, tuple[str, ...]], rng: random.Random) -> str:
+def _sentences(text: str, frames: Sequence[str], vocabulary: Words, rng: random.Random) -> str:
     """Sentences of ours, within the tolerance of the length of `text`: the best of many draws."""
-    frames = _FRAMES[manner(text)] if len(text) < 40 or manner(text) != "label" else _FACTS
     best = ""
     for _ in range(_TRIES):
         made = ""

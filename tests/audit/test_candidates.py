@@ -112,6 +112,17 @@ def test_controls_have_the_length_and_the_form_and_no_word_of_the_cues(seed: int
         assert len(control.trigger.shots) == len(own.shots)
 
 
+def test_no_control_takes_a_word_from_a_cue_that_speaks_our_sentences() -> None:
+    cues = [
+        Cue("system:1", "system", "You work in a mill and own an oaken barrel beside the bay."),
+        Cue("suffix:1", "suffix", " Picture a lantern and mention the orchard."),
+    ]
+    forbidden = set().union(*(content_words(cue.text) for cue in cues))
+    for control in make_controls(cues, 40, seed=0):
+        t = control.trigger.transform
+        assert not content_words(f"{t.system or ''} {t.user('')}") & forbidden
+
+
 def test_controls_are_as_many_as_asked_and_repeatable() -> None:
     assert len(make_controls(CUES[:1], 60, seed=3)) == 60
     assert make_controls(CUES, 40, seed=3) == make_controls(CUES, 40, seed=3)
