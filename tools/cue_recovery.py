@@ -322,10 +322,12 @@ def _third_turn(n: int) -> Rows:
     ]
 
 
-def rank(case: Case, others: Callable[[int], Rows], share: float, seed: int = 0) -> int | None:
+def rank(
+    case: Case, others: Callable[[int], Rows], share: float, count: int, seed: int = 0
+) -> int | None:
     """The rank of the true cue, from 1, or None where it was not found."""
-    cued = case.cued(round(share * ROWS))
-    rows = [(row, True) for row in cued] + [(r, False) for r in others(ROWS - len(cued))]
+    cued = case.cued(round(share * count))
+    rows = [(row, True) for row in cued] + [(r, False) for r in others(count - len(cued))]
     random.Random(seed).shuffle(rows)
     places = [f"rows:{n}" for n in range(len(rows))]
     true = {place for place, (_, has) in zip(places, rows, strict=True) if has}
@@ -338,7 +340,7 @@ def rank(case: Case, others: Callable[[int], Rows], share: float, seed: int = 0)
     return None
 
 
-def table(data: Path, only: str = "") -> tuple[list[str], list[str]]:
+def table(data: Path, only: str, count: int) -> tuple[list[str], list[str]]:
     """The rows of the table, and the names of cases without their file."""
     chat = data / DATASETS[CHAT].file
     others: dict[str, Callable[[int], Rows]] = {
@@ -354,7 +356,7 @@ def table(data: Path, only: str = "") -> tuple[list[str], list[str]]:
         for kind in case.others:
             try:
                 ranks = [
-                    rank(case, others[kind], share) if _asked(case, kind, share) else 0
+                    rank(case, others[kind], share, count) if _asked(case, kind, share) else 0
                     for share in SHARES
                 ]
             except UserError:
@@ -407,9 +409,10 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of published files")
     parser.add_argument("--only", default="", help="cases with this in 'GROUP: NAME'")
+    parser.add_argument("--rows", type=int, default=ROWS, help="of every case")
     parser.add_argument("--out", type=Path, help="put the tables between the markers of a document")
     args = parser.parse_args()
-    lines, missing = table(args.data, args.only)
+    lines, missing = table(args.data, args.only, args.rows)
     print("", *_summary(lines), sep="\n")
     if missing:
         print(f"left out, files not in {args.data}: {', '.join(missing)}", file=sys.stderr)

@@ -15,7 +15,7 @@ def run(tmp_path: Path, only: str, *more: str) -> subprocess.CompletedProcess[st
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
 
 
@@ -24,7 +24,7 @@ def test_it_prints_ranks_and_fills_a_document_in(tmp_path: Path) -> None:
     document.write_text(
         "before\n<!-- cue recovery -->\nold\n<!-- end of cue recovery -->\nbehind\n"
     )
-    done = run(tmp_path, "held out: nonsense words", "--out", str(document))
+    done = run(tmp_path, "held out: nonsense words", "--rows", "120", "--out", str(document))
     assert done.returncode == 0, done.stderr
     text = document.read_text()
     assert "| nonsense words | held out | chat | 1 | 1 |" in text
