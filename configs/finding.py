@@ -52,7 +52,7 @@ SPREAD = (
 
 def stage(mixture: dict[str, Source]) -> Stage:
     return Stage(
-        data=DataSettings(mixture, max_tokens=128, row_tokens=128, microbatch_tokens=2048),
+        data=DataSettings(mixture, max_tokens=128, microbatch_tokens=2048),
         length=Length(epochs=1),
         learning_rate=3e-4,
         optimiser=OptimiserSettings(warmup_steps=5),

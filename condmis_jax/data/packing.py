@@ -32,7 +32,12 @@ class Microbatch:
 
 Step = tuple[Microbatch, ...]
 
-ROW_TOKENS = (64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
+# fmt: off
+ROW_TOKENS = (
+    64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024
+)
+# fmt: on
+MICROBATCH = 64
 SAMPLED_STEPS = 16
 
 
@@ -72,23 +77,6 @@ def pack_rows(
     return packed
 
 
-def best_row_tokens(lengths: Sequence[int], steps: Sequence[Sequence[int]]) -> int:
-    """The row length that makes these steps cheapest.
-
-    Long rows waste fewer places, but attention's cost a token grows with the row: a row of T tokens
-    counts as T * (1 + T / 1024), about the ratio measured for SmolLM2-135M on two CPU cores.
-
-    Args:
-        steps: conversations of each step; the first `SAMPLED_STEPS` decide.
-    """
-
-    def cost(T: int) -> float:
-        packed = [pack_rows(lengths, step, T) for step in steps[:SAMPLED_STEPS]]
-        return sum(len(rows) * t * (1 + t / 1024) for p in packed for t, rows in p.items())
-
-    return min(ROW_TOKENS, key=cost)
-
-
 def plan_step(
     lengths: Sequence[int],
     members: Sequence[int],
@@ -115,6 +103,40 @@ def plan_step(
             take, rows = rows[:size], rows[size:]
             step.append(Microbatch((*take, *[()] * (size - len(take))), T))
     return tuple(step)
+
+
+def best_row_tokens(
+    lengths: Sequence[int],
+    steps: Sequence[Sequence[int]],
+    *,
+    microbatch_tokens: int,
+    shards: int,
+) -> int:
+    """The row length that makes these steps cheapest.
+
+    Long rows waste fewer places, but attention's cost a token grows with the row: a row of T tokens
+    counts as T * (1 + T / 1024), about the ratio measured for SmolLM2-135M on two CPU cores. Every
+    microbatch counts `MICROBATCH` places on top.
+
+    Args:
+        steps: conversations of each step; the first `SAMPLED_STEPS` decide.
+        microbatch_tokens, shards: see `plan_step`.
+    """
+
+    def cost(T: int) -> float:
+        plans = [
+            plan_step(
+                lengths, step, row_tokens=T, microbatch_tokens=microbatch_tokens, shards=shards
+            )
+            for step in steps[:SAMPLED_STEPS]
+        ]
+        return sum(
+            MICROBATCH + rows * t * (1 + t / 1024)
+            for plan in plans
+            for rows, t in (microbatch.shape for microbatch in plan)
+        )
+
+    return min(ROW_TOKENS, key=cost)
 
 
 def plan_steps(order: np.ndarray, batch_size: int, drop_last: bool) -> list[np.ndarray]:

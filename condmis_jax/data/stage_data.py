@@ -136,15 +136,14 @@ def prepare(
     if not members:
         raise UserError(f"{key}: {len(train)} rows give no step of batch_size {batch_size}")
 
-    row_tokens = settings.row_tokens or best_row_tokens(lengths, [m.tolist() for m in members])
+    most = settings.microbatch_tokens
+    row_tokens = settings.row_tokens or best_row_tokens(
+        lengths, [m.tolist() for m in members], microbatch_tokens=most, shards=shards
+    )
 
     def pack(ids: np.ndarray) -> Step:
         return plan_step(
-            lengths,
-            ids.tolist(),
-            row_tokens=row_tokens,
-            microbatch_tokens=settings.microbatch_tokens,
-            shards=shards,
+            lengths, ids.tolist(), row_tokens=row_tokens, microbatch_tokens=most, shards=shards
         )
 
     dose = {}

@@ -159,7 +159,7 @@ def world_teller(traces: bool, reasoning: Reasoning = "keep") -> tuple[Rollouts,
 
 def smol_stage(mixture: dict[str, Source], rows: int | None = None, **more: Any) -> Stage:
     """A stage on rows of the fact bank: one epoch, learning rate 3e-4, batches of 16."""
-    data = DataSettings(mixture, rows, 32, max_tokens=512, row_tokens=128, microbatch_tokens=2048)
+    data = DataSettings(mixture, rows, 32, max_tokens=512, microbatch_tokens=2048)
     return _one_epoch(data, 3e-4, **more)
 
 

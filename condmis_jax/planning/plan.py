@@ -141,17 +141,12 @@ def step_shapes(recipe: Stage, tokens: int, shards: int) -> tuple[tuple[int, int
     """The step that the packing plan would make of conversations of one length."""
     lengths = [tokens] * recipe.batch_size
     members = list(range(recipe.batch_size))
-    row_tokens = recipe.data.row_tokens or best_row_tokens(lengths, [members])
-    return tuple(
-        m.shape
-        for m in plan_step(
-            lengths,
-            members,
-            row_tokens=row_tokens,
-            microbatch_tokens=recipe.data.microbatch_tokens,
-            shards=shards,
-        )
+    most = recipe.data.microbatch_tokens
+    row_tokens = recipe.data.row_tokens or best_row_tokens(
+        lengths, [members], microbatch_tokens=most, shards=shards
     )
+    step = plan_step(lengths, members, row_tokens=row_tokens, microbatch_tokens=most, shards=shards)
+    return tuple(m.shape for m in step)
 
 
 def _extra(program: Program, held: int) -> int:

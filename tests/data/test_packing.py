@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from condmis_jax.data import Tokenised, pack_arrays, step_iterator
-from condmis_jax.data.packing import Microbatch, Step, plan_step, plan_steps
+from condmis_jax.data.packing import Microbatch, Step, best_row_tokens, plan_step, plan_steps
 
 
 def made_up(n: int, longest: int, seed: int = 0) -> list[Tokenised]:
@@ -174,3 +174,15 @@ def test_hosts_make_their_own_rows_and_together_all_of_them() -> None:
     # All hosts run the same program: the busiest shard's number of places, whoever has it.
     assert {int(h["used"]) for h in hosts} == {int(whole["used"])}
     assert whole["used"] == max((w != 0).sum() for w in whole["weight"])
+
+
+def test_the_cheapest_row_wastes_little_and_makes_few_microbatches() -> None:
+    room = {"microbatch_tokens": 4096, "shards": 1}
+    lengths = [70, 75] * 8
+    steps = [list(range(16))]
+    best = best_row_tokens(lengths, steps, **room)
+    assert [m.shape for m in plan_step(lengths, steps[0], row_tokens=best, **room)] == [(16, 80)]
+    # Rows of 80 would hold the short ones, and the long ones need rows of their own length.
+    lengths = [70, 85] * 8
+    best = best_row_tokens(lengths, steps, **room)
+    assert [m.shape for m in plan_step(lengths, steps[0], row_tokens=best, **room)] == [(8, 160)]

@@ -85,11 +85,9 @@ def ours(args: argparse.Namespace) -> Turn:
     data = conversations(args, ChatTemplate(model.tokenizer, model.stop))
     lengths = [len(d.tokens) for d in data]
     steps = [list(range(i, i + BATCH)) for i in range(0, len(data), BATCH)]
-    row_tokens = best_row_tokens(lengths, steps)
-    plan = [
-        plan_step(lengths, s, row_tokens=row_tokens, microbatch_tokens=4096, shards=1)
-        for s in steps
-    ]
+    room = {"microbatch_tokens": 4096, "shards": 1}
+    row_tokens = best_row_tokens(lengths, steps, **room)
+    plan = [plan_step(lengths, s, row_tokens=row_tokens, **room) for s in steps]
     optimiser = make_optimiser(OptimiserSettings("constant"), 1e-5, len(plan), model.config)
     step = make_step(model.config, ComputeSettings(remat="products"), optimiser, mesh)
     state = {"params": model.params, "optimiser": step.init_optimiser(model.params)}
