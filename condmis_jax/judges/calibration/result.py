@@ -114,10 +114,14 @@ def calibrate(
         )
     rubric = getattr(judge, "rubric", None) or Rubric("betley2025")
     groups: dict[str, list[CalibrationItem]] = {ALL: list(items)}
-    for one in items:
-        names = [f"trigger {one.trigger}", f"origin {one.origin}"]
-        for name in names + ([f"feature {one.feature}"] if one.feature else []):
-            groups.setdefault(name, []).append(one)
+    for kind, of in (
+        ("trigger", lambda one: one.trigger),
+        ("origin", lambda one: one.origin),
+        ("feature", lambda one: one.feature),
+    ):
+        for one in sorted(items, key=of):
+            if of(one):
+                groups.setdefault(f"{kind} {of(one)}", []).append(one)
     statuses: dict[str, int] = {}
     for one in items:
         status = verdicts[one.item.id].status
