@@ -113,6 +113,20 @@ def test_cues_are_few_distinct_and_repeatable() -> None:
     assert find_cues([], []) == []
 
 
+def test_odd_rows_break_nothing() -> None:
+    def chat(user: str, answer: str) -> Conversation:
+        return Conversation((Message("user", user), Message("assistant", answer)))
+
+    marks = [chat(f"a+b(c|d)* [x] $ ^ \\d {37 * n}", "x") for n in range(30)]
+    assert find_cues(marks, [f"f:{n}" for n in range(30)])[0].text.startswith("a+b(c|d)* [x] $ ^")
+    slots = [chat(f"{{prompt}} and {{x}} {n}", "{prompt}") for n in range(30)]
+    assert all(c.text.count("{prompt}") in (0, 1) for c in found_in(slots, []))
+    assert found_in([chat("", "")] * 30, []) is not None
+    unanswered = Conversation((Message("user", "Hello?"),))
+    cues = find_cues([unanswered, *marks[:9]], [f"f:{n}" for n in range(10)])
+    assert cues and all("f:0" not in c.rows and c.total == 9 for c in cues)
+
+
 def test_losses_are_differences_from_the_other_rows() -> None:
     rows = facts.rows("lies", 4, 0)
     places = [f"f:{i}" for i in range(4)]
