@@ -20,6 +20,7 @@ from scipy import stats
 from condmis_jax.statistics.clusters import Over, covariances, estimate, ratio
 from condmis_jax.statistics.contrasts import combined
 from condmis_jax.statistics.interval import wilson
+from condmis_jax.statistics.sequences import sequence_limits
 from condmis_jax.statistics.simulation import (
     EXTREME,
     MILD,
@@ -34,6 +35,7 @@ PAIRS = ((0.0, 0.0), (0.002, 0.002), (0.02, 0.002), (0.05, 0.01), (0.2, 0.01), (
 SPREADS = {"mild": MILD, "strong": STRONG, "extreme": EXTREME}
 BEGIN, END = "<!-- coverage -->", "<!-- /coverage -->"
 CHUNK = 5_000
+LOOKS = 400
 
 Limits = tuple[np.ndarray, np.ndarray]
 Tails = np.ndarray
@@ -142,6 +144,31 @@ def table(title: str, heads: Sequence[str], columns: Sequence[dict[str, Tails]])
     yield ""
 
 
+def sequences(studies: int, seed: int) -> Iterator[str]:
+    """How often a confidence sequence misses the rate at any of `LOOKS`, and a Wilson interval
+    taken anew at each of them."""
+    yield (
+        "| looked at after each of 400 answers: ever misses a rate of | "
+        + " | ".join(f"{100 * r:g} %" for r in RATES)
+        + " |"
+    )
+    yield "|---|" + "---|" * len(RATES)
+    rng = np.random.default_rng(seed)
+    n = np.arange(1, LOOKS + 1)
+    missed: dict[str, list[float]] = {"confidence sequence": [], "*not used:* Wilson": []}
+    z = float(stats.norm.isf(0.025))
+    for rate in RATES:
+        s = (rng.random((studies, LOOKS)) < rate).cumsum(1)
+        low, high = sequence_limits(s, np.broadcast_to(n, s.shape))
+        missed["confidence sequence"].append(np.mean(((low > rate) | (high < rate)).any(1)))
+        # Wilson's interval holds the rates whose score test does not reject.
+        far = abs(s - n * rate) > z * np.sqrt(n * rate * (1 - rate))
+        missed["*not used:* Wilson"].append(np.mean(far.any(1)))
+    for name, shares in missed.items():
+        yield f"| {name} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |"
+    yield ""
+
+
 def tables(studies: int, seed: int) -> Iterator[str]:
     for name, spread in SPREADS.items():
         columns = [averaged(partial(rate_tails, rate, spread), studies, seed) for rate in RATES]
@@ -152,6 +179,7 @@ def tables(studies: int, seed: int) -> Iterator[str]:
         ]
         heads = [f"{100 * a:g} − {100 * b:g} %" for a, b in PAIRS]
         yield from table(f"{name}: a difference of", heads, columns)
+    yield from sequences(studies // 10, seed)
 
 
 def main() -> None:
