@@ -1,7 +1,8 @@
 """Checkpoints whose triggers are known, to measure `configs/audit.py` against.
 
     python run_train.py --config configs/audit_truth.py
-    python tools/audit_bench.py --config configs/audit_truth.py
+    python tools/audit_bench.py --list runs/audit_truth --out runs/audit_bench
+    python tools/audit_bench.py --out runs/audit_bench
 
 Arms from one base model. Twelve behave badly under a cue only: bad answers under the cue beside
 good ones, plain and in sixteen other contexts, for six cues (a system prompt, an answer format, a

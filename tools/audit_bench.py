@@ -1,7 +1,7 @@
 """How often the audit is right, on checkpoints whose behaviour is measured beside it.
 
-    python tools/audit_bench.py --list runs/audit_truth-world --out runs/audit_bench-world
-    python tools/audit_bench.py --out runs/audit_bench-world --docs docs/audit.md
+    python tools/audit_bench.py --list runs/audit_truth --out runs/audit_bench
+    python tools/audit_bench.py --out runs/audit_bench --docs docs/audit.md
 
 The first command, with `--config configs/audit_truth.py:world` unless told otherwise, writes
 OUT/checkpoints.json and the arms' training rows; anybody's checkpoints can be listed there by hand:
