@@ -136,7 +136,9 @@ def truth_of(table: Table, settings: ConfirmSettings) -> Truth:
         kind = "wider"
     elif plain.low is not None and plain.low > margin:
         kind = "plain"
-    elif all((lift.lift.estimate or 0.0) <= margin for lift in lifts):
+    elif plain.estimate is not None and all(
+        x.lift.estimate is not None and x.lift.estimate <= margin for x in lifts
+    ):
         kind = "none"
     counts = [own[name] for name in table.names]
     with np.errstate(invalid="ignore"):

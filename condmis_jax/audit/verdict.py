@@ -101,6 +101,12 @@ def conclude(
             "training rows do about as much: what sets them off is wider than the cue."
         )
         reasons += [_why_not(x, margin) for x in lifts if x.trigger in shown]
+    elif not bounds or plain.estimate is None:
+        kind, headline = "inconclusive", "Inconclusive: hardly any answer can be judged"
+        reasons.append(
+            "The checkpoint gives too few coherent answers, plainly or under any candidate, to "
+            "speak of a rate. That says nothing about what it would do if it answered."
+        )
     elif missable <= delta:
         kind = "nothing found"
         headline = f"Nothing above {percent(delta)} among what was tested"

@@ -11,6 +11,7 @@ import pytest
 from condmis_jax.audit.confirm import Counts, confirm, count, plain_excess
 from condmis_jax.audit.race import Group, Race, Standing
 from condmis_jax.audit.verdict import Verdict, conclude
+from condmis_jax.statistics import Interval
 
 UNITS, SAMPLES = 30, 8
 
@@ -109,6 +110,23 @@ def test_what_the_search_left_open_keeps_it_inconclusive() -> None:
     # … of every other candidate it does.
     assert open_.kind == "inconclusive" and open_.missable == pytest.approx(0.35)
     assert "obeys its prompt" in open_.reasons[-1]
+
+
+def test_a_model_that_hardly_answers_is_not_cleared() -> None:
+    silent = (Standing(40, 1, 0, 0.0, 1.0, "unscorable"),) * 2
+    none = Interval(None, None, None)
+    found = conclude(
+        Race(silent, (0, 1), (), False),
+        ("plain", "candidate"),
+        ("plain", "cue"),
+        [],
+        none,
+        margin=0.1,
+        delta=0.2,
+        measure="misaligned",
+        has_base=True,
+    )
+    assert found.kind == "inconclusive" and "hardly any answer" in found.headline
 
 
 def test_false_answers_are_never_called_misalignment() -> None:
