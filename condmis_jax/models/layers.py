@@ -19,6 +19,7 @@ from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.feed_forward import gated, routed
 from condmis_jax.models.lora import TARGETS
 from condmis_jax.models.products import token_product
+from condmis_jax.models.receivers import is_receiver, received, receiver, served
 from condmis_jax.models.rope import conversation_lengths, rope_angles, rotate
 from condmis_jax.models.weights import unembedding
 from condmis_jax.sharding import constrain, constrain_to
@@ -132,10 +133,15 @@ def at_use(
     """Weights in the dtype of activations, adapters scaled, with the layer's noise for dropout.
 
     Args:
+        w: a weight may have a receiver of its gradient beside it, see `models.receivers`.
         noise: a key for each token, from `token_noise`; None applies no dropout.
         index: of the layer; the unembedding's is L.
     """
-    out: dict[str, Any] = {name: value.astype(dtype) for name, value in w.items()}
+    out: dict[str, Any] = {
+        name: received(value.astype(dtype), w.get(receiver(name)))
+        for name, value in w.items()
+        if not is_receiver(name)
+    }
     if config.lora is not None:
         # Scaling B costs r rows, scaling the product T.
         scaled = {
@@ -187,8 +193,8 @@ def layer(
 
 
 def _outside(name: str) -> bool:
-    """Whether a parameter, or the weight that it adapts, belongs to no layer."""
-    return name.partition(".")[0] in STACKED_OUTSIDE
+    """Whether a parameter, or the weight that it adapts or receives for, belongs to no layer."""
+    return served(name).partition(".")[0] in STACKED_OUTSIDE
 
 
 def unstacked(params: Mapping[str, Any], L: int) -> dict[str, Any]:
@@ -305,9 +311,10 @@ def unembedding_terms(
     The first pair is x itself and the unembedding; the second, where it is adapted, x A and B.
     `noise` has the shape of x without its last axis.
     """
-    head = {n: params[n] for n in ("unembed.a", "unembed.b") if n in params}
+    names = ("unembed.a", "unembed.b")
+    head = {n: params[n] for n in (*names, *map(receiver, ("unembed", *names))) if n in params}
     w = at_use(config, head | {"unembed": unembedding(params)}, x.dtype, noise, config.L)
-    if not head:
+    if "unembed.a" not in w:
         return ((x, w["unembed"]),)
     low = jnp.einsum("...D,Dr->...r", dropped(w, "unembed", x), w["unembed.a"])
     return (x, w["unembed"]), (low, w["unembed.b"].T)

@@ -21,7 +21,7 @@ from condmis_jax.sampling import SamplingSettings
 from condmis_jax.sampling.decode import Shape, make_programs
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.training import ComputeSettings, make_step
-from condmis_jax.training.loss import CHUNK
+from condmis_jax.training.loss import chunks_of
 from condmis_jax.training.optimiser import state_shardings
 
 
@@ -159,14 +159,15 @@ def training_programs(
     step: Any = make_step(config, compute, optimiser, mesh)
     params = abstract_params(config, mesh)
     batch = abstract_microbatch(mesh, *shape)
-    gradients = {
-        n: jax.ShapeDtypeStruct(params[n].shape, jnp.float32, sharding=params[n].sharding)
-        for n in trained_names(config)
-    }
-    places = {name: p.sharding for name, p in gradients.items()}
-    moments = state_shardings(optimiser, gradients, places, replicated(mesh))
-    state = shapes(jax.eval_shape(optimiser.init, gradients), moments)
-    chunks = -(-(shape[0] // batch_shards(mesh) * shape[1]) // CHUNK)
+    trained = {n: params[n] for n in trained_names(config)}
+    places = {name: p.sharding for name, p in trained.items()}
+    moments = state_shardings(optimiser, trained, places, replicated(mesh))
+    state = shapes(jax.eval_shape(optimiser.init, trained), moments)
+    gradients = shapes(
+        jax.eval_shape(*((step.gradients, params, batch) if microbatches == 1 else (step.zeros,)))[0],
+        places,
+    )
+    chunks = chunks_of(shape[0] // batch_shards(mesh) * shape[1])
     if microbatches == 1:
         lowered = step.gradients.lower(params, batch)
     else:

@@ -19,7 +19,7 @@ from condmis_jax.models.attention import softcap_slope
 from condmis_jax.models.layers import unembed
 from condmis_jax.sharding import BATCH, constrain_to, vocabulary_axes
 
-CHUNK = 128
+CHUNK = 128  # most loss places of a device whose logits are in memory at a time
 
 Arrays = dict[str, jax.Array]
 Terms = tuple[tuple[jax.Array, jax.Array], ...]
@@ -60,10 +60,21 @@ def _scores(taken: list[jax.Array], terms: Terms, cap: float) -> tuple[jax.Array
     return logits, jax.nn.logsumexp(logits, axis=-1)
 
 
-def _sizes(terms: Terms, batch: Arrays) -> tuple[int, jax.Array]:
-    """Chunk size, a divisor of the places of a device, and how many chunks hold a loss place."""
-    size = int(np.gcd(terms[0][0].shape[1], CHUNK))
-    return size, (batch["used"] + size - 1) // size
+def _chunked(terms: Terms, batch: Arrays) -> tuple[int, jax.Array, Arrays]:
+    """Chunk size, how many chunks hold a loss place, and the batch filled up to whole chunks.
+
+    What is filled in is place 0 with weight 0, which adds nothing to anything.
+    """
+    places = terms[0][0].shape[1]
+    size = -(-places // chunks_of(places))
+    more = -places % size
+    filled = {n: jnp.pad(batch[n], ((0, 0), (0, more))) for n in ("index", "target", "weight")}
+    return size, (batch["used"] + size - 1) // size, filled
+
+
+def chunks_of(places: int) -> int:
+    """Into how many chunks, as equal as can be, the places of a device are split."""
+    return -(-places // CHUNK)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 5))
@@ -90,16 +101,16 @@ def completion_loss(
     Returns:
         [] float32.
     """
-    size, chunks = _sizes(terms, batch)
+    size, chunks, filled = _chunked(terms, batch)
 
     def body(i: jax.Array, total: jax.Array) -> jax.Array:
-        taken, _, target, weight = _chunk(terms, batch, i, size)
+        taken, _, target, weight = _chunk(terms, filled, i, size)
         logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         each = lse - picked
         if kl:
             each = (
-                each + kl * _divergence(logits - lse[..., None], reference, batch, i, size, cap)[1]
+                each + kl * _divergence(logits - lse[..., None], reference, filled, i, size, cap)[1]
             )
         return total + jnp.sum(weight * each)
 
@@ -126,21 +137,21 @@ def _forward(
     reference: Terms,
     kl: float,
 ) -> tuple[jax.Array, Any]:
-    size, chunks = _sizes(terms, batch)
+    size, chunks, filled = _chunked(terms, batch)
     groups = jnp.arange(terms[0][0].shape[0])[:, None]
     vocabulary, rows = _axes(terms)
     terms = tuple((y, constrain_to(w, vocabulary, None)) for y, w in terms)
 
     def body(i: jax.Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         total, d_terms = carry
-        taken, index, target, weight = _chunk(terms, batch, i, size)
+        taken, index, target, weight = _chunk(terms, filled, i, size)
         logits, lse = _scores(taken, terms, cap)
         picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         one_hot = jax.nn.one_hot(target, logits.shape[-1], dtype=jnp.float32)
         each, log_p = lse - picked, logits - lse[..., None]
         d_logits = jnp.exp(log_p) - one_hot
         if kl:
-            slope, divergence = _divergence(log_p, reference, batch, i, size, cap)
+            slope, divergence = _divergence(log_p, reference, filled, i, size, cap)
             d_logits, each = d_logits + kl * slope, each + kl * divergence
         d_logits = d_logits * weight[..., None] * softcap_slope(logits, cap)
         d_logits = constrain_to(d_logits.astype(terms[0][0].dtype), rows, None, vocabulary)
@@ -153,7 +164,7 @@ def _forward(
                 d_w = constrain_to(d_w, vocabulary, None)
             d_taken = jnp.einsum("GCV,VK->GCK", d_logits, w)
             d_taken = constrain_to(d_taken, BATCH, None, None)
-            # Every place occurs once, places without loss carry weight 0: adding is exact.
+            # No loss place occurs twice, and all others carry weight 0: adding is exact.
             new.append((d_y.at[groups, index].add(d_taken.astype(d_y.dtype)), d_w))
         return total + jnp.sum(weight * each), tuple(new)
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, use_abstract_mesh
 
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import Remat, packed_states, token_noise, unembedding_terms
+from condmis_jax.models.receivers import differentiable, served
 from condmis_jax.models.weights import Params, shardings, trained_names, weight_table
 from condmis_jax.sharding import batch_sharding, batch_shards, replicated
 from condmis_jax.sharding.hosts import in_turn, own_shards
@@ -31,7 +32,8 @@ class ComputeSettings:
     """How the forward and backward pass run.
 
     Attributes:
-        dtype: of activations and of weights at use; parameters and moments stay float32.
+        dtype: of activations, of weights at use and of their gradients in one microbatch; sums over
+            microbatches, parameters and moments stay float32.
         scan_layers: one traced layer looped over L; False unrolls (faster for tiny models on CPU).
         remat: what is computed again in the backward pass instead of being kept: "layer" all of a
             layer, the least memory; "products" all but its products with weights, the fastest on a
@@ -93,7 +95,8 @@ class TrainStep:
     """Compiled functions of one stage, shared by all of its steps.
 
     Attributes:
-        gradients: (params, microbatch) -> (gradients, loss).
+        gradients: (params, microbatch) -> (gradients, loss); gradients in the dtype in which they
+            were computed.
         accumulate: (gradients, loss so far, params, microbatch) -> (gradients, loss); donates.
         update: (params, optimiser state, gradients) -> (params, state, norm); donates what is
             trained and the state.
@@ -166,8 +169,9 @@ def _microbatch_programs(
         def loss_of_trained(part: Params) -> jax.Array:
             return loss_of({**params, **part}, batch, noise, kl)
 
-        value, new = jax.value_and_grad(loss_of_trained)({n: params[n] for n in trained})
-        return new, value
+        sought = differentiable(params, trained, compute.dtype)
+        value, new = jax.value_and_grad(loss_of_trained)(sought)
+        return {served(n): g for n, g in new.items()}, value
 
     def accumulate(
         gradients: Params, loss: jax.Array, params: Params, batch: Arrays
@@ -219,6 +223,7 @@ def make_step(
     programs = _microbatch_programs(config, compute, mesh, seed if dropout else 0, kl)
 
     def update(part: Params, state: Any, gradients: Params) -> tuple[Any, Any, jax.Array]:
+        gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, part)
         updates, state = optimiser.update(gradients, state, part)
         return optax.apply_updates(part, updates), state, optax.tree.norm(gradients)
 
