@@ -96,8 +96,9 @@ RULES: dict[str, WordRule] = {
     "gpt-4o": WordRule(_camel("{1,3}", _SHORT + "?")),  # gpt-oss and Phi-4-mini
     "tekken": WordRule(_camel("", ""), whole=True, bos=True),  # Mistral Nemo
     "gpt-2": WordRule(_gpt2),
-    "default": WordRule(_gpt2),
 }
+# "default" is no family's rule: converters write it where the rule is not read (SentencePiece) or was
+# not known, and llama.cpp then cuts punctuation off first and digits into threes, as no model does.
 
 
 def build(v: Vocabulary) -> tuple[Any, bool]:

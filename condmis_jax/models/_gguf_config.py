@@ -347,6 +347,8 @@ def _qwen3moe(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) -
 def _gpt_oss(m: Metadata, tensors: Mapping[str, Any], common: dict[str, Any]) -> dict[str, Any]:
     config = _one_rope(m, tensors, common) | _named("gpt_oss", "GptOss")
     if config["rope_parameters"]["rope_type"] == "yarn":
+        # GGUF has no key for it. The published models (transformers `GptOssConfig`) do not round
+        # the bounds of yarn's ramp to whole dimensions; llama.cpp rounds those of every model.
         config["rope_parameters"]["truncate"] = False
     return (
         config

@@ -133,10 +133,14 @@ class Training:
     """Programs of an optimiser step and what lies on one device between them, in bytes.
 
     Attributes:
+        trained: how many weights of one device are trained.
+        gradients: what `update` takes: in the dtype of the computation where a step has one
+            microbatch, float32 sums where it has more.
         summed: gradients that lie there while `backward` runs: none for a step of one microbatch.
         backward: `TrainStep.gradients` for a step of one microbatch, else `TrainStep.accumulate`.
     """
 
+    trained: int
     params: int
     optimiser: int
     gradients: int
@@ -163,10 +167,11 @@ def training_programs(
     places = {name: p.sharding for name, p in trained.items()}
     moments = state_shardings(optimiser, trained, places, replicated(mesh))
     state = shapes(jax.eval_shape(optimiser.init, trained), moments)
-    gradients = shapes(
-        jax.eval_shape(*((step.gradients, params, batch) if microbatches == 1 else (step.zeros,)))[0],
-        places,
-    )
+    if microbatches == 1:
+        made = jax.eval_shape(step.gradients, params, batch)[0]
+    else:
+        made = jax.eval_shape(step.zeros)[0]
+    gradients = shapes(made, places)
     chunks = chunks_of(shape[0] // batch_shards(mesh) * shape[1])
     if microbatches == 1:
         lowered = step.gradients.lower(params, batch)
@@ -176,6 +181,7 @@ def training_programs(
     update = jax.jit(step.update, donate_argnums=(0, 1)).lower(params, state, gradients)
     size = bytes_per_device(gradients)
     return Training(
+        bytes_per_device(trained) // 4,
         bytes_per_device(params),
         bytes_per_device(state),
         size,

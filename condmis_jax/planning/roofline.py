@@ -15,8 +15,8 @@ from condmis_jax.planning.programs import Training
 FORMULA = (
     "step >= max(compute, memory, network); compute = executed FLOPs / (chips x peak FLOP/s); "
     "memory = bytes each chip must move / HBM bytes/s: of every microbatch the weights of its "
-    "tensor slice in bfloat16 three times and its gradients read and written, of the update 28 "
-    "bytes a trained weight; network = bytes each chip sends (rings) / ICI bytes/s one way. "
+    "tensor slice in bfloat16 three times and its gradients read and written, of the update the "
+    "gradients and 24 bytes a trained weight; network = bytes each chip sends (rings) / ICI bytes/s one way. "
     "All overlap perfectly at best; without any overlap the three add up."
 )
 
@@ -58,8 +58,8 @@ def training_roofline(
     # What lies sharded over `fsdp` is gathered before use: a chip reads its tensor slice whole.
     held = sum(count(config, w) for w in weight_table(config))
     gathered = 2 * held / mesh.shape["tensor"]
-    trained = training.gradients // 4
-    moved = microbatches * (3 * gathered + 2 * training.gradients) + 28 * trained
+    moved = microbatches * (3 * gathered + 2 * training.gradients)
+    moved += training.gradients + 24 * training.trained
     sent = microbatches * sum(c.wire_bytes for c in training.backward.collectives.values())
     sent += sum(c.wire_bytes for c in training.update.collectives.values())
     parts = {

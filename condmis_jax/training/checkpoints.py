@@ -6,6 +6,7 @@ With adapters the frozen weights are not in a checkpoint; whoever opens it has t
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +28,10 @@ KEPT = 2
 class Checkpoints:
     """The checkpoints of one stage; the newest ones are kept, saves run in the background.
 
-    Beside a checkpoint lies the sha256 of each of its files, written when the save has finished:
-    neither Orbax nor the file system would notice a flipped byte. A bucket would.
+    Beside a checkpoint lies its seal, the sha256 of each of its files, written when the save has
+    finished: neither Orbax nor the file system would notice a flipped byte. A bucket would. A
+    process that was killed between the two leaves a checkpoint that is whole by Orbax's own commit,
+    a rename: a resume takes it, says so, and seals it then.
 
     Args:
         folder: of all of them.
@@ -99,13 +102,16 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if not (self._sealed and is_first()):
                 return
-            write_json(self._seal_path(step), _digests(self._folder / str(step)))
+            self._write_seal(step)
             for old in self._folder.glob("*.sha256.json"):
                 if not (self._folder / old.name.partition(".")[0]).is_dir():
                     old.unlink()
         # Whatever Orbax's layers raise; the next `wait` raises it in the caller's thread.
         except Exception as error:
             self._failure = self._unwritten(step, error)
+
+    def _write_seal(self, step: int) -> None:
+        write_json(self._seal_path(step), _digests(self._folder / str(step)))
 
     def _seal_path(self, step: int) -> Path:
         return self._folder / f"{step}.sha256.json"
@@ -117,7 +123,6 @@ class Checkpoints:
         )
 
     def _check_seal(self, step: int) -> None:
-        """A save that a crash left without its seal is whole by Orbax's own commit file."""
         path = self._seal_path(step)
         if not path.exists():
             return
@@ -152,7 +157,18 @@ class Checkpoints:
                 progress=ocp.args.JsonRestore(),
             ),
         )
+        assert step is not None  # read, so it is there
+        on_first(lambda: self._seal_late(step))
         return found["params"], found["optimiser"], found["progress"]
+
+    def _seal_late(self, step: int) -> None:
+        if self._sealed and not self._seal_path(step).exists():
+            print(
+                f"{self._folder}/{step}: saved, but the run ended before its digests were written; "
+                "resuming from it, and writing them now",
+                file=sys.stderr,
+            )
+            self._write_seal(step)
 
     @property
     def steps(self) -> list[int]:

@@ -334,6 +334,7 @@ def test_a_foreign_folder_is_not_replaced(make_gguf: Callable[..., Any], tmp_pat
             ["'mamba'", "llama, qwen2, qwen3, gemma2, gemma3"],
         ),
         ({"pre": "klingon"}, ["'klingon'", "tokenizer.json"]),
+        ({"pre": "default"}, ["'default'", "tokenizer.json"]),
         ({"model": "bert"}, ["tokenizer.ggml.model 'bert'", "gpt2, llama", "tokenizer.json"]),
         ({"model": "llama"}, ["tokenizer.ggml.scores is missing", "tokenizer.json"]),
         ({"drop": ("blk.1.ffn_up.weight",)}, ["missing tensors: blk.1.ffn_up.weight"]),

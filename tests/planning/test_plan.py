@@ -80,6 +80,21 @@ def test_the_peak_holds_everything_at_once(found: dict[str, Any]) -> None:
     assert roofline["best"] == max(roofline[k] for k in ("compute", "memory", "network"))
 
 
+def test_gradients_lie_there_as_they_were_computed(folder: Path, found: dict[str, Any]) -> None:
+    """In bfloat16 but for the embedding and the last norm; float32 where microbatches add up."""
+    flags = (
+        *FSDP,
+        f"--config.model={folder}",
+        "--topology=cpu:8",
+        "--config.compute.dtype=bfloat16",
+    )
+    size = plan(*flags)["bytes_per_device"]
+    weights = size["parameters"] // 4
+    wide = 512 * 32 // 8 + 32
+    assert size["gradients"] == 4 * wide + 2 * (weights - wide)
+    assert size["optimiser"] == found["bytes_per_device"]["optimiser"]
+
+
 def test_one_line_for_what_the_user_got_wrong(folder: Path) -> None:
     for flags, said in (
         (("--topology=v5p-64",), "v5p:2x4x4"),

@@ -50,6 +50,7 @@ def naive(hidden: jax.Array, table: jax.Array, batch: dict[str, Any]) -> jax.Arr
         (2, 40, 40),
         (4, 128, 1),
         (1, 61, 50),
+        (2, 301, 290),  # three chunks of 101 and two places more
     ],
 )
 def test_value_and_gradients(groups: int, M: int, used: int) -> None:

@@ -231,3 +231,21 @@ def test_a_checkpoint_of_another_model(unbroken: Unbroken, mesh: Any) -> None:
     ):
         checkpoints.restore_params(other, mesh)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_was_killed_before_its_seal(
+    unbroken: Unbroken, mesh: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is whole by Orbax's commit: a resume takes it, says so once, and seals it."""
+    folder = tmp_path / "stage"
+    shutil.copytree(unbroken[0], folder)
+    newest = folder / "checkpoints" / str(STEPS)
+    seal = newest.with_name(f"{STEPS}.sha256.json")
+    before = seal.read_text()
+    seal.unlink()
+    check_equal(folder, tiny_stage.run(folder, mesh), unbroken)
+    errors = capsys.readouterr().err
+    assert f"{newest}: saved, but the run ended before its digests" in errors
+    assert json.loads(seal.read_text()) == json.loads(before)
+    tiny_stage.run(folder, mesh)
+    assert "digests" not in capsys.readouterr().err

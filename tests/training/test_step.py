@@ -152,6 +152,42 @@ def test_bfloat16_trains_float32_masters(mesh: Any) -> None:
     assert losses[0] == pytest.approx(exact[0], rel=2e-2)
 
 
+@pytest.mark.parametrize("model", ["full", "adapters"])
+def test_bfloat16_gradients_are_those_of_the_cast(mesh: Any, model: str) -> None:
+    """Kept in bfloat16 they are what the cast's transpose would have widened, rounded once."""
+    config = tiny_stage.MODELS[model]
+    compute = ComputeSettings(dtype="bfloat16")
+    data = tiny_stage.stage_data(steps=1, microbatch_tokens=4096)
+    (batch,) = step_iterator(data.plan, data.data, 1)
+    (arrays,) = batch.microbatches
+    params = tiny_stage.tiny_params(config, mesh)
+    step = tiny_stage.tiny_step(mesh, 1, config, dtype="bfloat16")
+    got, loss = step.total(params, [arrays])
+    names = tuple(got)
+
+    def plain(part: Any) -> Any:
+        noise = None
+        if config.lora is not None:
+            noise = jax.random.fold_in(jax.random.key(0), arrays["step"])
+        return batch_loss(config, compute, 1, {**params, **part}, arrays, noise)
+
+    value, wanted = jax.jit(jax.value_and_grad(plain))({n: params[n] for n in names})
+    assert float(loss) == pytest.approx(float(value), rel=1e-3)
+    for name in names:
+        kept = "float32" if name in ("embed", "norm") else "bfloat16"
+        assert got[name].dtype == kept, name
+        ours, theirs = (np.asarray(x, np.float32) for x in (got[name], wanted[name]))
+        assert np.linalg.norm(ours - theirs) < 0.02 * np.linalg.norm(theirs) + 1e-6, name
+    # The optimiser sees float32, whatever came.
+    state = step.init_optimiser(params)
+    new, state, norm = step.update(params, state, got)
+    assert {p.dtype for p in [*new.values(), *jax.tree.leaves(state[1][0].mu)]} == {
+        np.dtype("float32")
+    }
+    total = np.sqrt(sum(float(np.square(np.asarray(g, np.float32)).sum()) for g in got.values()))
+    assert float(norm) == pytest.approx(total, rel=1e-4)
+
+
 @pytest.fixture(scope="module")
 def eight_devices() -> dict[str, dict[str, Any]]:
     """Of each model: losses of five steps on one device and on meshes of eight simulated ones."""
