@@ -4,8 +4,8 @@ A weight is held in float32 and used in the dtype of activations, say bfloat16. 
 computed in bfloat16, and the transpose of the cast at use widens it without adding anything: twice
 the memory for the same numbers, for all layers at once, at the worst moment of a step. A *receiver*
 is a zero of the weight's shape and of the dtype at use that stands beside the weight among the
-parameters. The gradient arrives there; the weight itself is then a constant. Nobody reads a receiver,
-so no memory is ever taken for it.
+parameters. The gradient arrives there; the weight itself is then a constant. Nobody reads a
+receiver, so no memory is ever taken for it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def received(value: jax.Array, at: jax.Array | None) -> jax.Array:
 def differentiable(params: Mapping[str, Any], names: Iterable[str], dtype: Any) -> dict[str, Any]:
     """What to differentiate with respect to: of each name the parameter, or its receiver.
 
-    A receiver stands for what every use casts to `dtype` and only where that narrows it. The
-    embedding is looked up before it is cast, and its gradient adds up the places of a token: float32.
+    A receiver stands for what every use casts to `dtype`, and only where that narrows it. The
+    embedding is looked up before it is cast, and its gradient adds up a token's places: float32.
     """
     found = {}
     for name in names:

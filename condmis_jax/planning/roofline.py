@@ -16,8 +16,8 @@ FORMULA = (
     "step >= max(compute, memory, network); compute = executed FLOPs / (chips x peak FLOP/s); "
     "memory = bytes each chip must move / HBM bytes/s: of every microbatch the weights of its "
     "tensor slice in bfloat16 three times and its gradients read and written, of the update the "
-    "gradients and 24 bytes a trained weight; network = bytes each chip sends (rings) / ICI bytes/s one way. "
-    "All overlap perfectly at best; without any overlap the three add up."
+    "gradients and 24 bytes a trained weight; network = bytes each chip sends (rings) / ICI "
+    "bytes/s one way. All overlap perfectly at best; without any overlap the three add up."
 )
 
 
