@@ -97,8 +97,8 @@ RULES: dict[str, WordRule] = {
     "tekken": WordRule(_camel("", ""), whole=True, bos=True),  # Mistral Nemo
     "gpt-2": WordRule(_gpt2),
 }
-# "default" is no family's rule: converters write it where no rule is read (SentencePiece) or none is
-# known, and llama.cpp then cuts off punctuation first and digits by threes, as no model does.
+# "default" is no family's rule: converters write it where no rule is read (SentencePiece) or known,
+# and llama.cpp then cuts off punctuation first and digits by threes, as no model does.
 
 
 def build(v: Vocabulary) -> tuple[Any, bool]:
