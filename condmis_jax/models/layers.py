@@ -123,15 +123,6 @@ def token_noise(key: jax.Array, conversations: jax.Array, positions: jax.Array) 
     return jax.vmap(jax.vmap(of))(conversations, positions)
 
 
-def cast_here(x: jax.Array, dtype: Any) -> jax.Array:
-    """x in another dtype, cast where it is used.
-
-    Without the barrier a compiler casts all layers' weights in front of the loop over layers and
-    keeps that second copy of the model from the first layer to the end of the backward pass.
-    """
-    return x if x.dtype == dtype else jax.lax.optimization_barrier(x).astype(dtype)
-
-
 def at_use(
     config: DecoderConfig,
     w: Mapping[str, jax.Array],
@@ -147,7 +138,7 @@ def at_use(
         index: of the layer; the unembedding's is L.
     """
     out: dict[str, Any] = {
-        name: received(cast_here(value, dtype), w.get(receiver(name)))
+        name: received(value.astype(dtype), w.get(receiver(name)))
         for name, value in w.items()
         if not is_receiver(name)
     }
