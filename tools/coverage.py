@@ -160,10 +160,11 @@ def sequences(studies: int, seed: int) -> Iterator[str]:
     for rate in RATES:
         s = (rng.random((studies, LOOKS)) < rate).cumsum(1)
         low, high = sequence_limits(s, np.broadcast_to(n, s.shape))
-        missed["confidence sequence"].append(np.mean(((low > rate) | (high < rate)).any(1)))
+        outside = ((low > rate) | (high < rate)).any(1)
+        missed["confidence sequence"].append(float(np.mean(outside)))
         # Wilson's interval holds the rates whose score test does not reject.
         far = abs(s - n * rate) > z * np.sqrt(n * rate * (1 - rate))
-        missed["*not used:* Wilson"].append(np.mean(far.any(1)))
+        missed["*not used:* Wilson"].append(float(np.mean(far.any(1))))
     for name, shares in missed.items():
         yield f"| {name} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |"
     yield ""

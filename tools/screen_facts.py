@@ -16,7 +16,6 @@ import datetime
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from condmis_jax.errors import UserError
@@ -62,7 +61,7 @@ def screen(model: str, workdir: Path, first: int | None) -> tuple[str, list[str]
     """
     # Behind --help: importing jax takes longer than answering.
     from condmis_jax.evaluation import model_digest, open_checkpoint
-    from condmis_jax.evaluation.completions import ask
+    from condmis_jax.evaluation.completions import Asker, asked_of
     from condmis_jax.sampling import SamplingSettings
     from condmis_jax.sharding import MeshSettings, make_mesh, runtime
     from condmis_jax.suites import SuiteSettings, build_suite
@@ -77,21 +76,20 @@ def screen(model: str, workdir: Path, first: int | None) -> tuple[str, list[str]
     for split in SPLITS:
         settings = SuiteSettings(f"facts-{split}-screen", ("plain",), first, samples=1)
         suite = build_suite(settings, f"screen-{split}", "screen")
+        ask = Asker(
+            loaded,
+            model_id,
+            suite,
+            SamplingSettings(temperature=0.0, max_new_tokens=TOKENS),
+            workdir / f"{split}.jsonl",
+            mesh,
+            seed=0,
+            slots=128,
+            dtype="float32",
+            label=f"{split} facts",
+        )
         while open_questions := facts.undecided([q.id for q in suite.questions], labels):
-            rows = ask(
-                loaded,
-                model_id,
-                replace(
-                    suite, questions=tuple(q for q in suite.questions if q.id in open_questions)
-                ),
-                SamplingSettings(temperature=0.0, max_new_tokens=TOKENS),
-                workdir / f"{split}.jsonl",
-                mesh,
-                seed=0,
-                slots=128,
-                dtype="float32",
-                label=f"{split} facts",
-            )
+            rows = ask(one for one in asked_of(suite, 0) if one.question.id in open_questions)
             for row in rows:
                 fact = bank[facts.screened_fact(row["question"])]
                 labels[row["question"]] = facts.classify(fact, row["completion"])
