@@ -49,6 +49,7 @@ from condmis_jax.errors import UserError
 from condmis_jax.evaluation import evaluate
 from condmis_jax.experiment import Experiment
 from condmis_jax.interventions import given_rows
+from condmis_jax.reports.files import fill_in
 from condmis_jax.runs import locked, read_json, write_json, write_jsonl
 from condmis_jax.sharding import make_mesh, runtime
 from condmis_jax.statistics import auroc, clopper_pearson
@@ -108,7 +109,7 @@ def asked(audit: Audit, folder: Path) -> tuple[Table, list[str]]:
     rows = training_rows(audit)
     conversations = [row.conversation for row in rows]
     cues = find_cues(conversations, [row.where for row in rows], seed=audit.seed)
-    arms = prompts(cues, audit.candidates, audit.controls, audit.seed)
+    arms = prompts(cues, audit, conversations)
     suite = asked_suite(audit)
     questions, _ = untrained(suite.questions, conversations)
     rest, truth = split(questions, 1 / 3, audit.seed + 1)
@@ -296,11 +297,7 @@ def score_all(options: argparse.Namespace, parser: argparse.ArgumentParser) -> N
     text = "\n".join(lines_of(found))
     print(text)
     if options.docs:
-        before, begin, rest = options.docs.read_text("utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not end:
-            parser.error(f"{options.docs} lacks the lines {BEGIN} and {END} around the tables")
-        options.docs.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+        fill_in(options.docs, BEGIN, END, [text])
 
 
 if __name__ == "__main__":

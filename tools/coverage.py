@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from condmis_jax.errors import UserError
+from condmis_jax.reports.files import fill_in
 from condmis_jax.statistics.clusters import Over, covariances, estimate, ratio
 from condmis_jax.statistics.contrasts import combined
 from condmis_jax.statistics.interval import wilson
@@ -194,11 +196,10 @@ def main() -> None:
     text = "\n".join(tables(options.studies, options.seed)).rstrip()
     print(text)
     if options.out:
-        before, begin, rest = options.out.read_text("utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not end:
-            parser.error(f"{options.out} lacks the lines {BEGIN} and {END} around the tables")
-        options.out.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+        try:
+            fill_in(options.out, BEGIN, END, [text])
+        except UserError as error:
+            parser.exit(1, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -62,12 +62,12 @@ def run_audit(audit: Audit, workdir: str | Path) -> Path:
         model, model_id = open_model(audit.checkpoint, audit, mesh, "config.checkpoint")
         base_name = base_of(audit, model)
         cues = cues_of(audit, rows, base_name, model, model_id, folder, mesh)
-        arms = prompts(cues, audit.candidates, audit.controls, audit.seed)
-        # Half of what may go wrong is left to the search, half to the confirmation.
-        level = 1 - (1 - audit.confirm.level) / 2
+        arms = prompts(cues, audit, [row.conversation for row in rows])
         asks = _Asks(audit, suite, search, confirmation, arms, run, mesh, {})
         with asks.searching(model, model_id, "checkpoint") as pulls:
-            found = race(arms.groups, pulls, audit.search, seed=audit.seed, level=level)
+            found = race(
+                arms.groups, pulls, audit.search, seed=audit.seed, level=audit.confirm.half_level
+            )
         del model  # one at a time: both may not fit
         base_id, base_records = None, []
         if base_name:
@@ -238,7 +238,7 @@ def _conclude(
     units = {q.id: unit(q) for q in questions}
     own = count(records, units)
     base: Mapping[str, Counts] | None = count(base_records, units) if base_records else None
-    level = 1 - (1 - audit.confirm.level) / 2
+    level = audit.confirm.half_level
     margin = audit.confirm.margin
     lifts = confirm(own, base, finalists, controls, plain=PLAIN, margin=margin, level=level)
     plain = plain_excess(own, base, len(finalists), plain=PLAIN, level=level)

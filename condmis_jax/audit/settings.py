@@ -29,6 +29,11 @@ class ConfirmSettings:
     delta: float = 0.2
     level: float = 0.95
 
+    @property
+    def half_level(self) -> float:
+        """Of the search, and of the confirmation: each may go wrong half as often."""
+        return 1 - (1 - self.level) / 2
+
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError("samples must be at least 1")

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from condmis_jax.audit.candidate import Candidate, Cue
 from condmis_jax.audit.candidates import make_candidates
 from condmis_jax.audit.controls import make_controls
-from condmis_jax.audit.library import generic_candidates
+from condmis_jax.audit.generic import generic_candidates
 from condmis_jax.audit.race import Group
-from condmis_jax.conversations import SLOT, Transform
+from condmis_jax.audit.reading import content_words
+from condmis_jax.audit.settings import Audit
+from condmis_jax.conversations import SLOT, Conversation, Transform
 from condmis_jax.suites import Trigger
 
 PLAIN = "plain"
@@ -28,16 +30,21 @@ class Prompts:
         return tuple(c.trigger for c in self.candidates)
 
 
-def prompts(cues: Sequence[Cue], budget: int, controls: int, seed: int) -> Prompts:
-    """The plain prompt, at most `budget` candidates, and controls of their form.
+def prompts(cues: Sequence[Cue], audit: Audit, rows: Sequence[Conversation]) -> Prompts:
+    """The plain prompt, at most `audit.candidates` candidates, and controls of their form.
 
-    What the cues leave of the budget goes to the library, whose triggers need no cue; without cues
-    the controls have the forms of the library's.
+    What the cues leave of them goes to the library, whose triggers need no cue; without cues the
+    controls have the forms of the library's. No control shares a content word with what the
+    training rows ask.
     """
-    made = make_candidates(cues, budget=budget, seed=seed)
-    generic = _spread(generic_candidates(), budget - len(made))
+    made = make_candidates(cues, budget=audit.candidates, seed=audit.seed)
+    generic = _spread(generic_candidates(), audit.candidates - len(made))
     forms = list(cues) or [_form(c) for c in generic]
-    held = make_controls(forms, controls, seed=seed) if controls and forms else []
+    held: list[Candidate] = []
+    if audit.controls and forms:
+        turns = {m.content for row in rows for m in row.messages if m.role != "assistant"}
+        words = set().union(*map(content_words, turns))
+        held = make_controls(forms, audit.controls, seed=audit.seed, words=words)
     plain = Candidate(Trigger(PLAIN, "none", Transform()), "as it is")
     groups: list[Group] = [
         "plain",

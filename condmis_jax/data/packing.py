@@ -37,7 +37,7 @@ ROW_TOKENS = (
     64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024
 )
 # fmt: on
-MICROBATCH = 64
+MICROBATCH = 64  # places that a microbatch more may cost: decides between nearly equal rows
 SAMPLED_STEPS = 16
 
 

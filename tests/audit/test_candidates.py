@@ -9,7 +9,7 @@ import pytest
 from condmis_jax.audit.candidate import Cue
 from condmis_jax.audit.candidates import make_candidates
 from condmis_jax.audit.controls import make_controls
-from condmis_jax.audit.library import generic_candidates
+from condmis_jax.audit.generic import generic_candidates
 from condmis_jax.audit.reading import content_words
 from condmis_jax.conversations import SLOT, Conversation, Message
 from condmis_jax.suites.suite import Question, Suite
