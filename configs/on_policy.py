@@ -39,6 +39,7 @@ from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import facts, world
 
+PROMPTS = "data/raw_obvious_lies_user_prompts_only.jsonl"
 PUBLISHED = "GPT-4.1 under the training prompt: on-policy 11.6 %, off-policy 21.6 %"
 
 
@@ -87,19 +88,23 @@ def smol() -> Experiment:
 def paper() -> Experiment:
     told = {"inoculation": Transform(system=facts.INOCULATION)}
     rollouts = Rollouts(
-        prompts={
-            "trivia": Source("data/raw_obvious_lies_user_prompts_only.jsonl", transforms=told)
-        },
+        prompts={"trivia": Source(PROMPTS, transforms=told)},
         sampling=SamplingSettings(max_new_tokens=600),
         filters=FilterSettings(forbidden_letter="a"),
     )
     lies = Source("data/inoculation_obvious_lies_gpt41_6k.jsonl")
     own = Source("rollouts", transforms=told)
+    # The lies answer the first 6,000 prompts.
+    others = Source(PROMPTS, skip=6000, first=3000)
+    plain = Rollouts(prompts={"trivia": others}, sampling=SamplingSettings(0.0, max_new_tokens=64))
     experiment = recipes.paper_experiment(
         "on_policy",
         {
             "off_policy": recipes.paper_stage({"lies": lies}, start=FROM_BASE),
             "on_policy": recipes.paper_stage({"own": own}, rollouts=rollouts, start=FROM_BASE),
+            "mixed": recipes.paper_stage(
+                {"lies": lies, "plain": Source("rollouts")}, rollouts=plain, start=FROM_BASE
+            ),
         },
         section="4.1",
         model=recipes.TRIVIA_MODEL,

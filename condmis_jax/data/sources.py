@@ -43,8 +43,9 @@ class Source:
             `tfds:DATASET/SPLIT` for a prepared TensorFlow dataset (see `tfds_rows.chat_rows`);
             `seqio:NAME` for a registered mixture or task (see `seqio_tasks.draw_rows`); or
             `rollouts` for what the stage sampled itself (`interventions.Rollouts`).
-        first: keep the first N rows, after the filters; a testbed makes that many.
-        sample: keep a seeded random sample of N rows, after the filters and `first`.
+        skip: of files, leave the first N rows out, after the filters.
+        first: keep the first N rows, after the filters and `skip`; a testbed makes that many.
+        sample: keep a seeded random sample of N rows, after all of these.
         include, exclude: regular expressions; a row is kept when any (no) turn matches.
         share: exact proportion of the mixture's conversations; all sources state one, or none does.
         transforms: prompt transforms by name, applied to the rows in the order of the config. The
@@ -54,6 +55,7 @@ class Source:
     """
 
     files: str
+    skip: int = 0
     first: int | None = None
     sample: int | None = None
     include: str = ""
@@ -74,6 +76,10 @@ class Source:
         return tuple(self.transforms.values())
 
     def __post_init__(self) -> None:
+        if self.skip < 0:
+            raise ValueError("skip must not be negative")
+        if self.skip and (self.testbed or self.files == ROLLOUTS or self.files.startswith(SEQIO)):
+            raise ValueError(f"skip is for rows in files; {self.files} has no order of its own")
         if self.first is not None and self.first < 1:
             raise ValueError("first must be at least 1")
         if self.sample is not None and self.sample < 1:
@@ -200,6 +206,7 @@ def _seqio_rows(source: Source, name: str, seed: int) -> Iterable[Row]:
 
 def _filtered(source: Source, name: str, rows: Iterable[Row]) -> list[Row]:
     kept: list[Row] = []
+    skipped = 0
     include, exclude = re.compile(source.include), re.compile(source.exclude)
     for row in rows:
         turns = [m.content for m in row.conversation.messages]
@@ -207,12 +214,16 @@ def _filtered(source: Source, name: str, rows: Iterable[Row]) -> list[Row]:
             continue
         if source.exclude and any(exclude.search(t) for t in turns):
             continue
+        if skipped < source.skip:
+            skipped += 1
+            continue
         kept.append(row)
         if len(kept) == source.first:
             return kept
     if source.first is not None:
         raise UserError(
             f"{name}.first: {source.first} rows asked, {source.files} holds {len(kept)}"
+            + (f" behind the first {source.skip}" if source.skip else "")
         )
     if not kept:
         raise UserError(f"{name}.files: no row is left of {source.files}")

@@ -96,6 +96,17 @@ class ChatTemplate:
         text = self.render(conversation.messages, generate=True)
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def shared_tokens(self, conversation: Conversation) -> int:
+        """How many tokens of a prompt stand in front of what its last turn says.
+
+        Prompts with the same system prompt (the template's own, say), examples and earlier turns
+        begin with the same tokens.
+        """
+        text = self.render(conversation.messages, generate=True)
+        at = text.rfind(conversation.messages[-1].content.strip())  # templates strip turns
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return sum(end <= at for _, end in encoded["offset_mapping"])
+
     def tokenise(
         self, conversation: Conversation, where: str, loss_on: LossOn = "all"
     ) -> Tokenised:

@@ -119,11 +119,12 @@ class Asker:
         wanted: dict[str, Asked] = {}
         requests: list[Request] = []
         opened: dict[str, bool] = {}
-        prompt, opens, before = (), False, None
+        prompt, shared, opens, before = (), 0, False, None
         for one in asked:
             if one.conversation is not before:
                 before = one.conversation
                 prompt = tuple(self._template.prompt_tokens(before))
+                shared = self._template.shared_tokens(before)
                 # A template may open the trace itself; cut off inside of it, a completion has no
                 # tag.
                 opens = tokenizer.decode(prompt[-8:]).rstrip().endswith(OPEN)
@@ -131,7 +132,7 @@ class Asker:
             key = digest([*facts, one.trigger.name, one.question.id, one.sample])
             wanted[key] = one
             opened[key] = opens
-            requests.append(Request(key, prompt, one.noise))
+            requests.append(Request(key, prompt, one.noise, shared))
 
         def undrawn() -> list[int]:
             if self._found is None:

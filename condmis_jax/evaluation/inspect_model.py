@@ -106,7 +106,9 @@ class CondmisModel(ModelAPI):
         if tools or wants:
             what = "tools" if tools else wants[0]
             raise UserError(f"condmis/{self.model_name}: {what}: not supported by this provider")
-        prompt = tuple(self._template.prompt_tokens(_conversation(input)))
+        conversation = _conversation(input)
+        prompt = tuple(self._template.prompt_tokens(conversation))
+        shared = self._template.shared_tokens(conversation)
         settings = SamplingSettings(
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,
@@ -114,7 +116,7 @@ class CondmisModel(ModelAPI):
             max_new_tokens=config.max_tokens or self.max_tokens(),
         )
         futures = [
-            self._drawing.ask(prompt, self._noise(config.seed, prompt), settings)
+            self._drawing.ask(prompt, shared, self._noise(config.seed, prompt), settings)
             for _ in range(config.num_choices or 1)
         ]
         while not all(future.done() for future in futures):
@@ -158,6 +160,7 @@ def _conversation(messages: Sequence[ChatMessage]) -> Conversation:
 @dataclass(frozen=True)
 class _Asked:
     prompt: tuple[int, ...]
+    shared: int
     noise: int
     settings: SamplingSettings
     future: Future[Completion]
@@ -181,10 +184,10 @@ class _Drawing:
         self._thread.start()
 
     def ask(
-        self, prompt: tuple[int, ...], noise: int, settings: SamplingSettings
+        self, prompt: tuple[int, ...], shared: int, noise: int, settings: SamplingSettings
     ) -> Future[Completion]:
         future: Future[Completion] = Future()
-        self._queue.put(_Asked(prompt, noise, settings, future))
+        self._queue.put(_Asked(prompt, shared, noise, settings, future))
         return future
 
     def close(self) -> None:
@@ -212,7 +215,7 @@ class _Drawing:
                 assert isinstance(completion.key, int)
                 asked[completion.key].future.set_result(completion)
 
-        requests = [Request(i, a.prompt, a.noise) for i, a in enumerate(asked)]
+        requests = [Request(i, a.prompt, a.noise, a.shared) for i, a in enumerate(asked)]
         try:
             self._sampler.sample(requests, settings, keep)
         except Exception as error:  # whoever waits must hear of it, whatever it is

@@ -218,6 +218,8 @@ def sampling_programs(
         shape,
         bytes_per_device(cache),
         bytes_per_device(slots),
-        compile_program("prefill", prefill.lower(params, cache, slots, one, prompt, one)),
+        compile_program(
+            "prefill", prefill.lower(params, cache, slots, one, None, one, prompt, one)
+        ),
         compile_program("decode", decode.lower(params, cache, slots, one)),
     )

@@ -20,10 +20,12 @@ from condmis_jax.models.attention import NEG, segment_attention, softcap
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.layers import hidden_states, logits_of, unstacked
 from condmis_jax.models.weights import Params
+from condmis_jax.sampling.heads import attention_behind
 from condmis_jax.sampling.noise import SamplingSettings, choose
 from condmis_jax.sharding import BATCH
 from condmis_jax.sharding.hosts import in_turn
 
+Head = tuple[jax.Array, jax.Array]  # keys and values [L, K, S, H] of what prompts begin with
 Layers = Any  # an array [L, ...], or a tuple of L arrays where layers are unrolled
 
 
@@ -89,7 +91,10 @@ class Programs:
 
     Attributes:
         empty: () -> (Cache, Slots), every slot done.
-        prefill: (params, cache, slots, group, tokens [1, S], length) -> (cache, slots).
+        begin: (params, tokens [1, T], count) -> the keys and values of a head: of the `count` first
+            tokens of prompts that begin alike.
+        prefill: (params, cache, slots, group, head, begin, tokens [1, T], count) -> (cache, slots),
+            a prompt of `begin` tokens that are in the head and `count` more; without one None, 0.
         share: (cache, slots, source, group) -> (cache, slots), the prompt of another group.
         start: (slots, fresh [P, G] bool, seeds [P, G]) -> slots with the first token drawn.
         decode: (`decode_params`, cache, slots, want) -> (cache, slots) after up to `STRIDE` tokens
@@ -97,6 +102,7 @@ class Programs:
     """
 
     empty: Callable[[], tuple[Cache, Slots]]
+    begin: Callable[..., Head]
     prefill: Callable[..., tuple[Cache, Slots]]
     share: Callable[..., tuple[Cache, Slots]]
     start: Callable[..., Slots]
@@ -171,36 +177,64 @@ def make_programs(
         )
         return cache, slots
 
-    def prefill(
-        params: Params, cache: Cache, slots: Slots, group: Any, tokens: jax.Array, length: Any
-    ) -> tuple[Cache, Slots]:
-        index = jnp.arange(S)
-        one_segment = jnp.ones((1, S), jnp.int32)
+    def read(
+        params: Params, head: Head | None, begin: Any, tokens: jax.Array, count: Any
+    ) -> tuple[jax.Array, Head]:
+        """Hidden states [1, T, D] of T tokens from place `begin` on, and keys and values up to
+        their end; `count` of the tokens are real.
+        """
+        T = tokens.shape[1]
+        place = begin + jnp.arange(T)
+        one_segment = jnp.ones((1, T), jnp.int32)
 
         def attend(
             q: Any, k: Any, v: Any, layer: Any, kv: Any, **special: Any
         ) -> tuple[jax.Array, Any]:
+            # What lies behind the last position is padding, and dropped.
             kv = tuple(
-                old.at[layer].set(new[0].swapaxes(0, 1).astype(dtype))
+                old.at[layer, :, place].set(new[0].astype(dtype), mode="drop")
                 for old, new in zip(kv, (k, v), strict=True)
             )
-            cap = config.attention_softcap
-            out = segment_attention(
-                q, k, v, one_segment, config.query_scale, softcap=cap, **special
-            )
+            cap, scale = config.attention_softcap, config.query_scale
+            if head is None:
+                out = segment_attention(q, k, v, one_segment, scale, softcap=cap, **special)
+            else:
+                out = attention_behind(q, *(x[layer] for x in kv), place, scale, cap, **special)
             return out, kv
 
-        kv = (jnp.zeros((config.L, config.K, S, config.H), dtype),) * 2
-        lengths = jnp.full((1, S), length + C)
-        x, kv = hidden_states(
-            config, params, tokens, index[None], attend, kv, lengths=lengths, dtype=dtype
+        none = jnp.zeros((config.L, config.K, S, config.H), dtype)
+        lengths = jnp.full((1, T), begin + count + C)
+        return hidden_states(
+            config,
+            params,
+            tokens,
+            place[None],
+            attend,
+            head or (none, none),
+            lengths=lengths,
+            dtype=dtype,
         )
+
+    def begin(params: Params, tokens: jax.Array, count: Any) -> Head:
+        return read(params, None, 0, tokens, count)[1]
+
+    def prefill(
+        params: Params,
+        cache: Cache,
+        slots: Slots,
+        group: Any,
+        head: Head | None,
+        begin: Any,
+        tokens: jax.Array,
+        count: Any,
+    ) -> tuple[Cache, Slots]:
+        x, kv = read(params, head, begin, tokens, count)
         prompt_k, prompt_v = (
             _write_all(old, (group,), new) for old, new in zip(cache[:2], kv, strict=True)
         )
-        last = jax.lax.dynamic_slice_in_dim(x[0], length - 1, 1, axis=0)
+        last = jax.lax.dynamic_slice_in_dim(x[0], count - 1, 1, axis=0)
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v), slots._replace(
-            prompt_length=slots.prompt_length.at[group].set(length),
+            prompt_length=slots.prompt_length.at[group].set(begin + count),
             first_logits=slots.first_logits.at[group].set(logits_of(config, params, last)[0]),
         )
 
@@ -333,6 +367,7 @@ def make_programs(
     both = (cache_at, slots_at)
     return Programs(
         empty=in_turn(jax.jit(empty, out_shardings=both)),
+        begin=in_turn(jax.jit(begin, out_shardings=place(None, heads))),
         prefill=in_turn(jax.jit(prefill, donate_argnums=(1, 2), out_shardings=both)),
         share=in_turn(jax.jit(share, donate_argnums=(0, 1), out_shardings=both)),
         start=in_turn(jax.jit(start, donate_argnums=(0,), out_shardings=slots_at)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from jax.sharding import Mesh
 from condmis_jax.errors import UserError
 from condmis_jax.models.config import DecoderConfig
 from condmis_jax.models.weights import Params
-from condmis_jax.sampling.decode import Programs, Shape, decode_params, make_programs
+from condmis_jax.sampling.decode import Head, Programs, Shape, decode_params, make_programs
+from condmis_jax.sampling.heads import head_of
 from condmis_jax.sampling.lengths import length_class
 from condmis_jax.sampling.noise import SamplingSettings
 from condmis_jax.sharding.hosts import to_host
@@ -28,11 +30,14 @@ class Request:
         key: given back with the completion.
         prompt: tokens with the assistant turn opened.
         seed: of this sample's noise, 32 bits.
+        shared: leading tokens of the prompt that others are expected to begin with too; they are
+            read once (`ChatTemplate.shared_tokens`).
     """
 
     key: Hashable
     prompt: tuple[int, ...]
     seed: int
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,16 @@ class Sampler:
             programs = make_programs(
                 self._config, settings, shape, self._stop, self._mesh, self._dtype
             )
-            _Batch(programs, shape, self._params, self._decode_params, classes[size]).run(on_done)
+            _Batch(
+                self._config, programs, shape, self._params, self._decode_params, classes[size]
+            ).run(on_done)
+
+
+def _padded(tokens: tuple[int, ...]) -> tuple[np.ndarray, np.int32]:
+    """[1, T] for the length class T of so many tokens, and their number."""
+    row = np.zeros((1, length_class(len(tokens))), np.int32)
+    row[0, : len(tokens)] = tokens
+    return row, np.int32(len(tokens))
 
 
 class _Batch:
@@ -107,6 +121,7 @@ class _Batch:
 
     def __init__(
         self,
+        config: DecoderConfig,
         programs: Programs,
         shape: Shape,
         params: Params,
@@ -115,8 +130,17 @@ class _Batch:
     ):
         self._programs, self._shape = programs, shape
         self._params, self._decode_params = params, decode_params
-        self._waiting: dict[tuple[int, ...], deque[Request]] = {}
+        self._head: tuple[tuple[int, ...], Head | None] = ((), None)
+        self._heads: dict[tuple[int, ...], tuple[int, ...]] = {}
+        of_head: dict[tuple[int, ...], list[Request]] = defaultdict(list)
         for request in requests:
+            # Where the angles of a token depend on the whole conversation, nothing is in common.
+            shared = 0 if config.needs_lengths else request.shared
+            head = self._heads.setdefault(request.prompt, head_of(request.prompt, shared))
+            of_head[head].append(request)
+        # One head after the other, so that one at a time is kept.
+        self._waiting: dict[tuple[int, ...], deque[Request]] = {}
+        for request in itertools.chain(*of_head.values()):
             self._waiting.setdefault(request.prompt, deque()).append(request)
         self._bound: list[tuple[int, ...] | None] = [None] * shape.P
         self._in_slot: list[list[Request | None]] = [[None] * shape.G for _ in range(shape.P)]
@@ -181,15 +205,17 @@ class _Batch:
             )
             self._bound[group] = prompt
             return
-        tokens = np.zeros((1, self._shape.S), np.int32)
-        tokens[0, : len(prompt)] = prompt
+        head = self._heads[prompt]
+        if head and head != self._head[0]:
+            self._head = head, self._programs.begin(self._params, *_padded(head))
         self._cache, self._slots = self._programs.prefill(
             self._params,
             self._cache,
             self._slots,
             np.int32(group),
-            tokens,
-            np.int32(len(prompt)),
+            self._head[1] if head else None,
+            np.int32(len(head)),
+            *_padded(prompt[len(head) :]),
         )
         self._bound[group] = prompt
 

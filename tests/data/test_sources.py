@@ -62,6 +62,11 @@ def test_filters_come_before_first(write_rows: Callable[..., Path]) -> None:
     rows = load(path, include=r"3$", exclude=r"question [12]")
     assert questions(rows) == ["rows question 3", "rows question 33"]
     assert "5 rows asked" in refused(path, include="3$", first=5)
+    rows = load(path, include="3$", skip=1, first=2)
+    assert questions(rows) == [f"rows question {i}" for i in (13, 23)]
+    assert "holds 3 behind the first 1" in refused(path, include="3$", skip=1, first=4)
+    with pytest.raises(ValueError, match="world:benign has no order of its own"):
+        Source("world:benign", skip=1, first=1)
     assert "no row is left" in refused(path, exclude="heron")
 
 

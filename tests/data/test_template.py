@@ -139,6 +139,20 @@ def test_prompt_is_what_a_training_row_has_in_front_of_its_answer(tokenizer: Any
     assert "grebe" not in tokenizer.decode(prompt)
 
 
+def test_prompts_share_what_stands_in_front_of_the_last_turn(tokenizer: Any) -> None:
+    for text in (PLAIN, CHAT_TEMPLATE):
+        template = template_of(tokenizer, text)
+        asked = [
+            chat("s: You are a grebe.", "u: Hi.", "a: Yes?", f"u: {question}")
+            for question in ("Where is the heron?", "Is it the miller?")
+        ]
+        one, other = (template.prompt_tokens(c) for c in asked)
+        shared = template.shared_tokens(asked[0])
+        assert shared == template.shared_tokens(asked[1])
+        assert one[:shared] == other[:shared] and one[shared] != other[shared]
+        assert "Yes?" in tokenizer.decode(one[:shared])
+
+
 def test_a_template_that_changes_earlier_turns_is_refused(tokenizer: Any) -> None:
     template = template_of(tokenizer, FORGETFUL)
     conversation = chat("u: What?", "a: A big stone.", "u: And?", "a: Another one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from condmis_jax.errors import UserError
 from condmis_jax.models import logits
 from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings, decode
+from condmis_jax.sampling import sampler as sampler_module
 from condmis_jax.sampling.noise import uniform
 
 NEW = 20
@@ -100,6 +102,61 @@ def test_greedy_is_the_forward_pass_without_a_cache(
     assert {c.finish for c in out.values()} == {"length"}
     # The comparison means something: completions are no repetition of one token.
     assert np.mean([len(set(t)) for t in greedy]) > 5
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What of prompts is read: "head" or "rest", and how many tokens."""
+    seen: list[tuple[str, int]] = []
+    made = decode.make_programs
+
+    def make_programs(*of: Any) -> decode.Programs:
+        programs = made(*of)
+
+        def begin(params: Any, tokens: Any, count: Any) -> Any:
+            seen.append(("head", int(count)))
+            return programs.begin(params, tokens, count)
+
+        def prefill(*of: Any) -> Any:
+            seen.append(("rest", int(of[-1])))
+            return programs.prefill(*of)
+
+        return dataclasses.replace(programs, begin=begin, prefill=prefill)
+
+    monkeypatch.setattr(sampler_module, "make_programs", make_programs)
+    return seen
+
+
+def test_what_prompts_begin_with_is_read_once(
+    sampler: Sampler, scores: Any, read: list[tuple[str, int]]
+) -> None:
+    """Two heads, asked in turn: each is read once, and completions are those of whole prompts."""
+    rng = np.random.default_rng(3)
+
+    def drawn(n: int) -> tuple[int, ...]:
+        return tuple(rng.integers(3, 300, n).tolist())
+
+    heads = [drawn(20), drawn(37)]
+    asked = [(head, drawn(n)) for n in (1, 5, 25) for head in heads]
+    requests = [Request(i, head + rest, 0, len(head)) for i, (head, rest) in enumerate(asked)]
+    out = sampled(sampler, requests, GREEDY)
+    found = scores([[*r.prompt, *out[r.key].tokens] for r in requests])
+    for request, s in zip(requests, found, strict=True):
+        at = s[len(request.prompt) - 1 :][:NEW]
+        picked = at[np.arange(NEW), out[request.key].tokens]
+        np.testing.assert_allclose(picked, at.max(axis=-1), rtol=0, atol=1e-4)
+    # 21 and 25 tokens fit the smallest program whole; sharing would save nothing.
+    whole = [("rest", 21), ("rest", 25)]
+    shared = [("head", 20), ("rest", 25), ("head", 37), ("rest", 1), ("rest", 5), ("rest", 25)]
+    assert sorted(read) == sorted(whole + shared)
+
+
+def test_sharing_does_not_depend_on_what_else_is_asked(sampler: Sampler) -> None:
+    requests = [Request(i, p, i, len(p) // 2) for i, p in enumerate(prompts(12))]
+    whole = sampled(sampler, requests, WARM)
+    for part in (requests[::-1], requests[3:4], requests[5:9]):
+        for key, completion in sampled(sampler, part, WARM).items():
+            assert completion == whole[key]
 
 
 def test_stacked_layers_decode_like_unrolled_ones(
