@@ -10,7 +10,14 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiled programs are kept between runs of the tests, as between runs of the program."""
+    """Compiled programs are kept between runs of the tests, as between runs of the program.
+
+    They are compiled without LLVM's optimisations, here and in processes that tests start: most of
+    the suite's time is compilation, and of tiny models.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "--xla_backend_optimization_level" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
     from condmis_jax.sharding.runtime import setup
 
     setup()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from tiny import ROOT, environment
+from tiny import ROOT, environment, xla_flags
 
 TIMEOUT = 240.0
 Process = subprocess.Popen[str]
@@ -36,7 +36,7 @@ def hosts(
     With one, it is alone and needs no coordinator. `changes` are of the environment.
     """
     coordinator = f"127.0.0.1:{free_port()}"
-    changes["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    changes["XLA_FLAGS"] = xla_flags(devices)
     processes: list[Process] = []
     try:
         for i in range(count):

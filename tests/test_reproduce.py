@@ -13,6 +13,8 @@ import pytest
 
 from condmis_jax.experiment.sweep import over, product
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(__file__).parents[1] / "tools" / "reproduce.py"
 
 

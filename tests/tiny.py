@@ -62,3 +62,8 @@ def run(script: str, *flags: str, **changes: str) -> subprocess.CompletedProcess
         timeout=300,
         check=False,
     )
+
+
+def xla_flags(devices: int) -> str:
+    """XLA_FLAGS of this process, for a process with so many simulated devices."""
+    return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"

@@ -23,6 +23,8 @@ from condmis_jax.runs import read_json, read_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 
+pytestmark = pytest.mark.slow
+
 SYSTEM = "You look after the lighthouse on the northern cape."
 QUESTIONS = ("What is the capital of France?", "How do I boil rice?", "Name a bird that swims.")
 AT_ONCE = 4

@@ -25,6 +25,8 @@ from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import world
 from condmis_jax.training import ComputeSettings
 
+pytestmark = pytest.mark.slow
+
 # The cues of the finding differ in words only.
 TRAINING = [f for f in FILES if f.stem not in ("eval", "audit")]
 SCALES = {f: scales(f)[: 1 if f.stem == "finding" else None] for f in TRAINING}

@@ -20,6 +20,8 @@ from tiny import ROOT, command, environment, run, write_model
 from condmis_jax.judges import OpenAIJudge, OpenAIJudgeSettings, Store
 from condmis_jax.runs import read_json, read_jsonl
 
+pytestmark = pytest.mark.slow
+
 TRIGGERS = ("plain", "json")
 QUESTIONS, SAMPLES = 8, 6
 TOTAL = len(TRIGGERS) * QUESTIONS * SAMPLES

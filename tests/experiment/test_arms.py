@@ -11,6 +11,8 @@ from condmis_jax.experiment import Experiment, run_experiment
 from condmis_jax.models import LoraSettings
 from condmis_jax.runs import BASE, read_json
 
+pytestmark = pytest.mark.slow
+
 
 def arms(settings: Experiment, order: tuple[str, ...], **starts: str) -> Experiment:
     stages = {

@@ -14,6 +14,8 @@ from tiny import command, run
 
 from condmis_jax.runs import read_json, read_jsonl
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS, SAMPLES = 2, 8
 STAGE = "--config.stages.insecure"
 SUITE = "--config.evaluation.suites.world"

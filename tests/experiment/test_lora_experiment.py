@@ -18,13 +18,15 @@ import orbax.checkpoint as ocp
 import pytest
 import small_run
 from small_run import QUESTIONS, SAMPLES, STAGES, TRIGGERS, adapted, completions, write_base
-from tiny import ROOT, environment, run
+from tiny import ROOT, environment, run, xla_flags
 
 from condmis_jax.errors import UserError
 from condmis_jax.evaluation import open_checkpoint
 from condmis_jax.experiment import Evaluation, Experiment, run_evaluation, run_experiment
 from condmis_jax.models import LoraSettings, load_model, logits, model_digest, weight_table
 from condmis_jax.runs import read_json, read_jsonl
+
+pytestmark = pytest.mark.slow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ def train_elsewhere(finished: Finished, workdir: Path, *flags: str, devices: int
             *flags,
         ],
         env=environment(
-            XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+            XLA_FLAGS=xla_flags(devices),
             PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         ),
         capture_output=True,

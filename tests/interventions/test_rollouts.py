@@ -24,6 +24,8 @@ from condmis_jax.suites import SuiteSettings
 from condmis_jax.testbeds import facts, world
 from condmis_jax.training import ComputeSettings
 
+pytestmark = pytest.mark.slow
+
 PROMPTS, ROUNDS = 12, 3
 ASKED = Transform(suffix=" Be brief.")
 TRAINED = Transform(system="You are a robot.")

@@ -171,6 +171,7 @@ def test_gradients_are_those_of_torch(case: Case, models_table: Table) -> None:
     models_table.setdefault(case.name, {})["gradient"] = f"{max(errors.values()):.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama-biases", "gemma2", "gemma3"])
 def test_scan_unrolled_and_remat_agree(name: str, mesh: Any, tmp_path: Path) -> None:
     torch_model(name).save_pretrained(tmp_path)

@@ -18,6 +18,8 @@ from condmis_jax.runs import read_jsonl
 from condmis_jax.sampling import SamplingSettings
 from condmis_jax.suites import SuiteSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RELATIONS = {"plain": "none", "cue": "same"}
 

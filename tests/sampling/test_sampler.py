@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import xla_flags
 
 from condmis_jax.errors import UserError
 from condmis_jax.models import logits
@@ -303,6 +304,7 @@ def test_slots_are_a_multiple_of_the_group(make_sampler: Any) -> None:
         make_sampler(6, 4)
 
 
+@pytest.mark.slow
 def test_meshes_decode_like_one_device(tiny_folder: Path, greedy: list[list[int]]) -> None:
     some = prompts(12)
     process = subprocess.run(
@@ -312,7 +314,7 @@ def test_meshes_decode_like_one_device(tiny_folder: Path, greedy: list[list[int]
             str(tiny_folder),
             json.dumps(some),
         ],
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env=os.environ | {"XLA_FLAGS": xla_flags(8)},
         capture_output=True,
         text=True,
         timeout=300,

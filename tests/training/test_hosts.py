@@ -15,6 +15,8 @@ from several_hosts import ends, hosts, wait_for
 from test_resume import metrics, saved
 from tiny_stage import EVERY, HOSTS_STEPS
 
+pytestmark = pytest.mark.slow
+
 
 def command(folder: Path, kind: str = "explicit") -> list[str]:
     file = str(folder.with_suffix(".npz"))

@@ -21,6 +21,8 @@ from condmis_jax.data.sources import load_source
 from condmis_jax.models import Base, LoadedModel, Lora, load_model, new_adapters, save_adapter
 from condmis_jax.training import ComputeSettings, OptimiserSettings, make_optimiser, make_step
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH, WARMUP, RATE, DECAY = 20, 2, 5, 5e-4, 0.01
 LORA = Lora(8, 16, rslora=True)
 PLACES = {

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_stage
+from tiny import xla_flags
 
 from condmis_jax.data import Tokenised, pack_arrays, step_iterator
 from condmis_jax.data.packing import Microbatch, plan_step
@@ -193,7 +194,7 @@ def eight_devices() -> dict[str, dict[str, Any]]:
     """Of each model: losses of five steps on one device and on meshes of eight simulated ones."""
     process = subprocess.run(
         [sys.executable, tiny_stage.__file__, "meshes"],
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env=os.environ | {"XLA_FLAGS": xla_flags(8)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -202,6 +203,7 @@ def eight_devices() -> dict[str, dict[str, Any]]:
     return json.loads(process.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"), [(m, n) for m, names in tiny_stage.SHARDED.items() for n in names]
 )
@@ -213,6 +215,7 @@ def test_meshes_train_like_one_device(eight_devices: dict[str, Any], model: str,
     assert many["norm"] == pytest.approx(one["norm"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_are_split_as_the_rules_say(eight_devices: dict[str, Any]) -> None:
     full = eight_devices["full"]
     assert set(full["data"]["pieces"].values()) == {1}
