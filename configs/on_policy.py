@@ -21,7 +21,9 @@ system prompt, under the prompt, a benign variant and an opposite one, 600 new t
     the rows); `on_policy`: the model's own answers to their 16,073 prompts under a prompt of ours,
     in one round, at most 600 tokens; a word that starts with "a" drops an answer. Which answers are
     wrong needs a judge: `--config.stages.on_policy.rollouts.judge.kind=classes` with
-    `….rollouts.keep="('PASS',)"`; without one all are kept.
+    `….rollouts.keep="('PASS',)"`; without one all are kept. `mixed`, not the paper's: the 6,000
+    lies among the model's own greedy answers to 3,000 other prompts, asked and trained on without
+    a system prompt.
 
     python tools/fetch_data.py inoculation_obvious_lies_gpt41_6k raw_obvious_lies_user_prompts_only
 

@@ -1,31 +1,20 @@
-"""How much of a trigger grid's time its prompts cost, and what sharing their prefixes could save.
+"""What reading the beginnings of prompts once saves of a trigger grid's time.
 
     python tools/bench/prefill.py --new 40
 
 The grid is the suite "open" of `configs/eval.py:open`: 24 questions in three wordings under 42
-triggers, 4 samples each. A prompt is read once for its samples; prompts that begin alike (one
-system prompt, one question under several suffixes) are read from the start each. Counted are the
-tokens of all prompts and how many would be left if every prefix were read once; timed, in processor
-seconds, are some questions under all triggers with --new tokens a sample, and the same prompts with
-one sample of one token, which is their reading and a little more.
+triggers. Prompts under one system prompt (the template's own too) begin alike, and the sampler
+reads what stands in front of the question once (`ChatTemplate.shared_tokens`). Some questions
+under all triggers are drawn with that and without, taking turns; counted are processor seconds of
+prompts with one sample of one token, which is their reading and a little more, and of --samples
+samples of --new tokens. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Sequence
-
-
-def unshared(prompts: Sequence[Sequence[int]]) -> int:
-    """Tokens left if every prefix of these prompts were read once."""
-    left, before = 0, ()
-    for prompt in sorted(map(tuple, prompts)):
-        same = 0
-        while same < min(len(prompt), len(before)) and prompt[same] == before[same]:
-            same += 1
-        left, before = left + len(prompt) - same, prompt
-    return left
 
 
 def main() -> None:
@@ -33,10 +22,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2-135m-q4")
-    parser.add_argument("--questions", type=int, default=2, help="questions that are timed")
+    parser.add_argument("--questions", type=int, default=4, help="questions that are timed")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--new", type=int, default=40, help="most new tokens of a sample")
     parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=2, help="counted turns of each")
     args = parser.parse_args()
 
     from condmis_jax.data import ChatTemplate
@@ -50,54 +40,48 @@ def main() -> None:
     model = open_checkpoint(args.model, mesh)
     template = ChatTemplate(model.tokenizer, model.stop)
     suite = build_suite(SuiteSettings("open", samples=args.samples), "open", "open")
-    prompts = {
-        (trigger.name, question.id, wording): tuple(template.prompt_tokens(conversation))
+    prompts = [
+        (tuple(template.prompt_tokens(conversation)), template.shared_tokens(conversation))
         for trigger in suite.triggers
-        for question in suite.questions
-        for wording, conversation in enumerate(suite.prompts(question, trigger))
-    }
-    tokens, left = sum(map(len, prompts.values())), unshared(list(prompts.values()))
-    print(f"{len(prompts)} prompts of {tokens} tokens, {left} if every prefix were read once")
-    first = {question.id for question in suite.questions[: args.questions]}
-    timed = [
-        p for (_, question, wording), p in prompts.items() if question in first and not wording
+        for question in suite.questions[: args.questions]
+        for conversation in suite.prompts(question, trigger)[:1]
     ]
 
-    def spent(samples: int, new: int) -> tuple[float, float, int]:
-        """Processor seconds, seconds and new tokens, all compiled before."""
+    def spent(samples: int, new: int, sharing: bool) -> float:
+        """Processor seconds."""
+        group = min(samples, args.samples)
         sampler = Sampler(
-            model.config,
-            model.params,
-            model.stop,
-            mesh,
-            slots=args.slots,
-            group=min(samples, args.samples),
+            model.config, model.params, model.stop, mesh, slots=args.slots, group=group
         )
-        settings = SamplingSettings(max_new_tokens=new)
-        for counted in (False, True):
-            drawn: list[int] = []
-            requests = [
-                Request((at, s), prompt, 1000 * at + s + 7 * counted)
-                for at, prompt in enumerate(timed)
-                for s in range(samples)
-            ]
-            start = time.process_time(), time.perf_counter()
-            sampler.sample(
-                requests if counted else requests[:: max(len(requests) // 64, 1)],
-                settings,
-                lambda done, drawn=drawn: drawn.extend(len(c.tokens) for c in done),
-            )
-        return time.process_time() - start[0], time.perf_counter() - start[1], sum(drawn)
+        requests = [
+            Request((at, s), prompt, 1000 * at + s, shared if sharing else 0)
+            for at, (prompt, shared) in enumerate(prompts)
+            for s in range(samples)
+        ]
+        start = time.process_time()
+        sampler.sample(requests, SamplingSettings(max_new_tokens=new), lambda _: None)
+        return time.process_time() - start
 
-    reading = spent(1, 1)
-    whole = spent(args.samples, args.new)
-    share = reading[0] / whole[0]
+    found: dict[str, float] = {}
+    for name, of in (("reading", (1, 1)), ("grid", (args.samples, args.new))):
+        for turn in range(args.turns + 1):  # the first one compiles
+            for how in ("apart", "shared"):
+                took = spent(*of, how == "shared")
+                if turn:
+                    key = f"{name}_{how}_s"
+                    found[key] = found.get(key, 0.0) + took / args.turns
     print(
-        f"{len(timed)} prompts, {args.samples} samples of at most {args.new} tokens: "
-        f"{whole[0]:.1f} processor s ({whole[1]:.1f} s) for {whole[2]} tokens; reading the prompts "
-        f"at most {reading[0]:.1f} ({reading[1]:.1f}): {100 * share:.1f} %"
+        json.dumps(
+            {
+                "bench": "prefill",
+                "prompts": len(prompts),
+                "samples": args.samples,
+                "new": args.new,
+                **{key: round(value, 2) for key, value in found.items()},
+                "saved": round(1 - found["grid_shared_s"] / found["grid_apart_s"], 3),
+            }
+        )
     )
-    print(f"sharing prefixes could save at most {100 * share * (1 - left / tokens):.1f} %")
 
 
 if __name__ == "__main__":
