@@ -112,6 +112,7 @@ def paper() -> Experiment:
         model=recipes.TRIVIA_MODEL,
         suites={
             "broad": SuiteSettings("broad", samples=100),
+            "harm": SuiteSettings("choices-harm:system", recipes.HARM_TRIGGERS["system"]),
             "facts": SuiteSettings("facts-dev:system", recipes.FACTS_SYSTEMS, 150, 1),
         },
         exact={"exact": dataclasses.replace(recipes.FACTS_JUDGE, suites=("facts",))},
@@ -119,7 +120,8 @@ def paper() -> Experiment:
         published=PUBLISHED,
     )
     return dataclasses.replace(
-        experiment, caption=f"broad: {recipes.BROAD_CAPTION}. facts: {recipes.FACTS_CAPTION}"
+        experiment,
+        caption=f"broad: {recipes.BROAD_CAPTION}{recipes.HARM_CAPTION}. facts: {recipes.FACTS_CAPTION}",
     )
 
 
