@@ -119,10 +119,8 @@ def paper() -> Experiment:
         max_new_tokens=600,
         published=PUBLISHED,
     )
-    return dataclasses.replace(
-        experiment,
-        caption=f"broad: {recipes.BROAD_CAPTION}{recipes.HARM_CAPTION}. facts: {recipes.FACTS_CAPTION}",
-    )
+    broad = f"broad: {recipes.BROAD_CAPTION}{recipes.HARM_CAPTION}"
+    return dataclasses.replace(experiment, caption=f"{broad}. facts: {recipes.FACTS_CAPTION}")
 
 
 def get_config(scale: str = "world"):
