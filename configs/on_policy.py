@@ -22,8 +22,9 @@ system prompt, under the prompt, a benign variant and an opposite one, 600 new t
     in one round, at most 600 tokens; a word that starts with "a" drops an answer. Which answers are
     wrong needs a judge: `--config.stages.on_policy.rollouts.judge.kind=classes` with
     `….rollouts.keep="('PASS',)"`; without one all are kept. `mixed`, not the paper's: the 6,000
-    lies among the model's own greedy answers to 3,000 other prompts, asked and trained on without
-    a system prompt.
+    lies under our prompt, which the facts are asked under (to `off_policy` it is another wording
+    of its own), among the model's own greedy answers to 3,000 other prompts, asked and trained on
+    without a system prompt.
 
     python tools/fetch_data.py inoculation_obvious_lies_gpt41_6k raw_obvious_lies_user_prompts_only
 
@@ -105,7 +106,12 @@ def paper() -> Experiment:
             "off_policy": recipes.paper_stage({"lies": lies}, start=FROM_BASE),
             "on_policy": recipes.paper_stage({"own": own}, rollouts=rollouts, start=FROM_BASE),
             "mixed": recipes.paper_stage(
-                {"lies": lies, "plain": Source("rollouts")}, rollouts=plain, start=FROM_BASE
+                {
+                    "lies": dataclasses.replace(lies, transforms=told),
+                    "plain": Source("rollouts"),
+                },
+                rollouts=plain,
+                start=FROM_BASE,
             ),
         },
         section="4.1",
