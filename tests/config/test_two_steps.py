@@ -48,7 +48,7 @@ def small_source(source: Source, rows: Path) -> Source:
         return source
     if source.testbed:
         return dataclasses.replace(source, first=ROWS)
-    return dataclasses.replace(source, files=str(rows))
+    return dataclasses.replace(source, files=str(rows), skip=0, first=None)
 
 
 def small_stage(stage: Stage, rows: Path) -> Stage:
