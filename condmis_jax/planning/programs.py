@@ -210,7 +210,7 @@ def sampling_programs(
     programs = make_programs(config, settings, shape, (0,), mesh, jnp.dtype(dtype))
     params = abstract_params(config, mesh)
     cache, slots = jax.eval_shape(programs.empty)
-    one = np.int32(1)
+    zero, one = np.int32(0), np.int32(1)
     prompt = np.zeros((1, shape.S), np.int32)
     prefill: Any = programs.prefill
     decode: Any = programs.decode
@@ -219,7 +219,7 @@ def sampling_programs(
         bytes_per_device(cache),
         bytes_per_device(slots),
         compile_program(
-            "prefill", prefill.lower(params, cache, slots, one, None, one, prompt, one)
+            "prefill", prefill.lower(params, cache, slots, one, None, zero, prompt, one)
         ),
         compile_program("decode", decode.lower(params, cache, slots, one)),
     )

@@ -93,8 +93,9 @@ class Programs:
         empty: () -> (Cache, Slots), every slot done.
         begin: (params, tokens [1, T], count) -> the keys and values of a head: of the `count` first
             tokens of prompts that begin alike.
-        prefill: (params, cache, slots, group, head, begin, tokens [1, T], count) -> (cache, slots),
-            a prompt of `begin` tokens that are in the head and `count` more; without one None, 0.
+        prefill: (params, cache, slots, group, head, before, tokens [1, T], count) -> (cache,
+            slots), a prompt of `before` tokens that the head holds and `count` more; without a head
+            None and 0.
         share: (cache, slots, source, group) -> (cache, slots), the prompt of another group.
         start: (slots, fresh [P, G] bool, seeds [P, G]) -> slots with the first token drawn.
         decode: (`decode_params`, cache, slots, want) -> (cache, slots) after up to `STRIDE` tokens
@@ -178,13 +179,13 @@ def make_programs(
         return cache, slots
 
     def read(
-        params: Params, head: Head | None, begin: Any, tokens: jax.Array, count: Any
+        params: Params, head: Head | None, before: Any, tokens: jax.Array, count: Any
     ) -> tuple[jax.Array, Head]:
-        """Hidden states [1, T, D] of T tokens from place `begin` on, and keys and values up to
-        their end; `count` of the tokens are real.
+        """Hidden states [1, T, D] of T tokens behind `before` others, those of `head`, and keys and
+        values of all; `count` of the T are real.
         """
         T = tokens.shape[1]
-        place = begin + jnp.arange(T)
+        positions = before + jnp.arange(T)
         one_segment = jnp.ones((1, T), jnp.int32)
 
         def attend(
@@ -192,23 +193,23 @@ def make_programs(
         ) -> tuple[jax.Array, Any]:
             # What lies behind the last position is padding, and dropped.
             kv = tuple(
-                old.at[layer, :, place].set(new[0].astype(dtype), mode="drop")
+                old.at[layer, :, positions].set(new[0].astype(dtype), mode="drop")
                 for old, new in zip(kv, (k, v), strict=True)
             )
             cap, scale = config.attention_softcap, config.query_scale
             if head is None:
                 out = segment_attention(q, k, v, one_segment, scale, softcap=cap, **special)
             else:
-                out = attention_behind(q, *(x[layer] for x in kv), place, scale, cap, **special)
+                out = attention_behind(q, *(x[layer] for x in kv), positions, scale, cap, **special)
             return out, kv
 
         none = jnp.zeros((config.L, config.K, S, config.H), dtype)
-        lengths = jnp.full((1, T), begin + count + C)
+        lengths = jnp.full((1, T), before + count + C)
         return hidden_states(
             config,
             params,
             tokens,
-            place[None],
+            positions[None],
             attend,
             head or (none, none),
             lengths=lengths,
@@ -224,17 +225,17 @@ def make_programs(
         slots: Slots,
         group: Any,
         head: Head | None,
-        begin: Any,
+        before: Any,
         tokens: jax.Array,
         count: Any,
     ) -> tuple[Cache, Slots]:
-        x, kv = read(params, head, begin, tokens, count)
+        x, kv = read(params, head, before, tokens, count)
         prompt_k, prompt_v = (
             _write_all(old, (group,), new) for old, new in zip(cache[:2], kv, strict=True)
         )
         last = jax.lax.dynamic_slice_in_dim(x[0], count - 1, 1, axis=0)
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v), slots._replace(
-            prompt_length=slots.prompt_length.at[group].set(begin + count),
+            prompt_length=slots.prompt_length.at[group].set(before + count),
             first_logits=slots.first_logits.at[group].set(logits_of(config, params, last)[0]),
         )
 

@@ -29,7 +29,7 @@ def attention_behind(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    place: jax.Array,
+    positions: jax.Array,
     scale: float,
     cap: float,
     *,
@@ -41,7 +41,7 @@ def attention_behind(
     Args:
         q: [1, T, N, H]; T at most `BLOCK` or a multiple of it.
         k, v: [K, S, H]; what lies behind a query is masked.
-        place: [T] of the queries among the S.
+        positions: [T] of the queries among the S.
         scale, cap, window, sinks: as in `segment_attention`.
 
     Returns:
@@ -52,10 +52,10 @@ def attention_behind(
     R, t = N // K, min(T, BLOCK)
 
     def block(of: tuple[jax.Array, jax.Array]) -> jax.Array:
-        q, place = of
+        q, at = of
         q = q.reshape(t, K, R, H)
         scores = jnp.einsum("tKRH,KSH->KRtS", q, k, preferred_element_type=jnp.float32)
-        behind = place[:, None] - jnp.arange(S)
+        behind = at[:, None] - jnp.arange(S)
         seen = (behind >= 0) & ((jnp.asarray(window) == 0) | (behind < window))
         scores = jnp.where(seen, softcap(scores * scale, cap), NEG)
         top = scores.max(-1, keepdims=True)
@@ -69,5 +69,5 @@ def attention_behind(
         out = jnp.einsum("KRtS,KSH->KRtH", p.astype(v.dtype), v, preferred_element_type=jnp.float32)
         return (out / total).transpose(2, 0, 1, 3).reshape(t, N, H).astype(q.dtype)
 
-    blocks = (q[0].reshape(T // t, t, N, H), place.reshape(T // t, t))
+    blocks = (q[0].reshape(T // t, t, N, H), positions.reshape(T // t, t))
     return jax.lax.map(block, blocks).reshape(1, T, N, H)
