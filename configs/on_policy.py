@@ -24,7 +24,8 @@ system prompt, under the prompt, a benign variant and an opposite one, 600 new t
     `….rollouts.keep="('PASS',)"`; without one all are kept. `mixed`, not the paper's: the 6,000
     lies under our prompt, which the facts are asked under (to `off_policy` it is another wording
     of its own), among the model's own greedy answers to 3,000 other prompts, asked and trained on
-    without a system prompt.
+    without a system prompt. SmolLM2 on 1,000 lies and 500 prompts: 19 minutes on two CPU cores
+    (command and table in docs/LOG.md, 2026-11-28).
 
     python tools/fetch_data.py inoculation_obvious_lies_gpt41_6k raw_obvious_lies_user_prompts_only
 
