@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from condmis_jax.models import load_model, logits
+
+pytestmark = pytest.mark.slow
 
 TOOL = Path(__file__).parents[1] / "tools" / "export_hf.py"
 

@@ -18,6 +18,8 @@ from condmis_jax.judges import JudgeSettings
 from condmis_jax.runs import read_json, read_jsonl
 from condmis_jax.suites import SuiteSettings
 
+pytestmark = pytest.mark.slow
+
 
 @dataclasses.dataclass(frozen=True)
 class Finished:

@@ -199,6 +199,7 @@ def test_what_cannot_judge(tmp_path):
         judge_of(tmp_path / "nothing", store)
 
 
+@pytest.mark.slow
 def test_a_real_language_model_judges(smollm2_folder, tmp_path):
     """SmolLM2-135M: too weak a judge to be believed, and a real one."""
     items = [

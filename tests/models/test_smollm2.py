@@ -17,6 +17,8 @@ from condmis_jax.models import LoadedModel, load_model, logits, save_folder, wei
 from condmis_jax.sampling import Completion, Request, Sampler, SamplingSettings
 from condmis_jax.training import ComputeSettings, OptimiserSettings, make_optimiser, make_step
 
+pytestmark = pytest.mark.slow
+
 NEW = 64
 QUESTIONS = [
     "Name a bird that cannot fly.",

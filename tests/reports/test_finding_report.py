@@ -19,6 +19,8 @@ from condmis_jax.reports.finding import PROTOCOL, Protocol, analysed, counted
 from condmis_jax.reports.finding_page import figure, lines
 from condmis_jax.testbeds import facts
 
+pytestmark = pytest.mark.slow
+
 FACTS = facts.select("test", "capitals")[:40]
 RUN = "finding-inoculation"
 ONE = replace(PROTOCOL, cues=(RUN,))

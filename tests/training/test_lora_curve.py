@@ -1,6 +1,6 @@
 """Twenty steps under adapters on a real model give the loss curve of transformers and peft.
 
-    python -m pytest tests/training/test_lora_curve.py -s --lora-rows rows.jsonl
+    python -m pytest tests/training/test_lora_curve.py -m slow -s --lora-rows rows.jsonl
 
 takes the first rows of a file instead of those written here, and prints both curves.
 """

@@ -24,6 +24,8 @@ from condmis_jax.models import init_params
 from condmis_jax.training import Checkpoints, TrainStep
 from condmis_jax.training.metrics import Metrics
 
+pytestmark = pytest.mark.slow
+
 Unbroken = tuple[Path, dict[str, Any]]
 
 
