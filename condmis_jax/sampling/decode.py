@@ -200,7 +200,8 @@ def make_programs(
             if head is None:
                 out = segment_attention(q, k, v, one_segment, scale, softcap=cap, **special)
             else:
-                out = attention_behind(q, *(x[layer] for x in kv), positions, scale, cap, **special)
+                keys, values = kv[0][layer], kv[1][layer]
+                out = attention_behind(q, keys, values, positions, scale, cap, **special)
             return out, kv
 
         none = jnp.zeros((config.L, config.K, S, config.H), dtype)
