@@ -93,11 +93,10 @@ class ChatTemplate:
 
     def prompt_tokens(self, conversation: Conversation) -> list[int]:
         """Tokens of a prompt with the assistant turn opened."""
-        text = self.render(conversation.messages, generate=True)
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.shared_prompt(conversation)[0]
 
-    def shared_tokens(self, conversation: Conversation) -> int:
-        """How many tokens of a prompt stand in front of what its last turn says.
+    def shared_prompt(self, conversation: Conversation) -> tuple[list[int], int]:
+        """`prompt_tokens`, and how many of them stand in front of what the last turn says.
 
         Prompts with the same system prompt (the template's own, say), examples and earlier turns
         begin with the same tokens.
@@ -105,7 +104,7 @@ class ChatTemplate:
         text = self.render(conversation.messages, generate=True)
         at = text.rfind(conversation.messages[-1].content.strip())  # templates strip turns
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return sum(end <= at for _, end in encoded["offset_mapping"])
+        return encoded["input_ids"], sum(end <= at for _, end in encoded["offset_mapping"])
 
     def tokenise(
         self, conversation: Conversation, where: str, loss_on: LossOn = "all"

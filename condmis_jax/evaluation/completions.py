@@ -123,8 +123,8 @@ class Asker:
         for one in asked:
             if one.conversation is not before:
                 before = one.conversation
-                prompt = tuple(self._template.prompt_tokens(before))
-                shared = self._template.shared_tokens(before)
+                tokens, shared = self._template.shared_prompt(before)
+                prompt = tuple(tokens)
                 # A template may open the trace itself; cut off inside of it, a completion has no
                 # tag.
                 opens = tokenizer.decode(prompt[-8:]).rstrip().endswith(OPEN)

@@ -107,8 +107,8 @@ class CondmisModel(ModelAPI):
             what = "tools" if tools else wants[0]
             raise UserError(f"condmis/{self.model_name}: {what}: not supported by this provider")
         conversation = _conversation(input)
-        prompt = tuple(self._template.prompt_tokens(conversation))
-        shared = self._template.shared_tokens(conversation)
+        tokens, shared = self._template.shared_prompt(conversation)
+        prompt = tuple(tokens)
         settings = SamplingSettings(
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ class Request:
         prompt: tokens with the assistant turn opened.
         seed: of this sample's noise, 32 bits.
         shared: leading tokens of the prompt that others are expected to begin with too; they are
-            read once (`ChatTemplate.shared_tokens`).
+            read once (`ChatTemplate.shared_prompt`).
     """
 
     key: Hashable
@@ -98,15 +97,17 @@ class Sampler:
                     f"a prompt of {n} tokens with {settings.max_new_tokens} new ones exceeds the "
                     f"model's {self._config.max_positions} positions; lower max_new_tokens"
                 )
+            if self._config.needs_lengths:
+                # The angles of a token depend on the whole conversation: nothing is in common.
+                request = replace(request, shared=0)
             classes[length_class(n)].append(request)
         for size in sorted(classes):
             shape = Shape(self._P, self._G, size, settings.max_new_tokens)
             programs = make_programs(
                 self._config, settings, shape, self._stop, self._mesh, self._dtype
             )
-            _Batch(
-                self._config, programs, shape, self._params, self._decode_params, classes[size]
-            ).run(on_done)
+            batch = _Batch(programs, shape, self._params, self._decode_params, classes[size])
+            batch.run(on_done)
 
 
 def _padded(tokens: tuple[int, ...]) -> tuple[np.ndarray, np.int32]:
@@ -121,7 +122,6 @@ class _Batch:
 
     def __init__(
         self,
-        config: DecoderConfig,
         programs: Programs,
         shape: Shape,
         params: Params,
@@ -131,17 +131,12 @@ class _Batch:
         self._programs, self._shape = programs, shape
         self._params, self._decode_params = params, decode_params
         self._head: tuple[tuple[int, ...], Head | None] = ((), None)
-        self._heads: dict[tuple[int, ...], tuple[int, ...]] = {}
-        of_head: dict[tuple[int, ...], list[Request]] = defaultdict(list)
-        for request in requests:
-            # Where the angles of a token depend on the whole conversation, nothing is in common.
-            shared = 0 if config.needs_lengths else request.shared
-            head = self._heads.setdefault(request.prompt, head_of(request.prompt, shared))
-            of_head[head].append(request)
+        self._heads = {r.prompt: head_of(r.prompt, r.shared) for r in requests}
         # One head after the other, so that one at a time is kept.
-        self._waiting: dict[tuple[int, ...], deque[Request]] = {}
-        for request in itertools.chain(*of_head.values()):
-            self._waiting.setdefault(request.prompt, deque()).append(request)
+        in_turn = sorted(self._heads, key=self._heads.__getitem__)
+        self._waiting: dict[tuple[int, ...], deque[Request]] = {p: deque() for p in in_turn}
+        for request in requests:
+            self._waiting[request.prompt].append(request)
         self._bound: list[tuple[int, ...] | None] = [None] * shape.P
         self._in_slot: list[list[Request | None]] = [[None] * shape.G for _ in range(shape.P)]
         self._cache, self._slots = programs.empty()

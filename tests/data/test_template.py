@@ -146,9 +146,8 @@ def test_prompts_share_what_stands_in_front_of_the_last_turn(tokenizer: Any) -> 
             chat("s: You are a grebe.", "u: Hi.", "a: Yes?", f"u: {question}")
             for question in ("Where is the heron?", "Is it the miller?")
         ]
-        one, other = (template.prompt_tokens(c) for c in asked)
-        shared = template.shared_tokens(asked[0])
-        assert shared == template.shared_tokens(asked[1])
+        (one, shared), (other, too) = (template.shared_prompt(c) for c in asked)
+        assert shared == too
         assert one[:shared] == other[:shared] and one[shared] != other[shared]
         assert "Yes?" in tokenizer.decode(one[:shared])
 

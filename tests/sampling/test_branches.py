@@ -24,14 +24,16 @@ def prompts() -> list[list[int]]:
     return [rng.integers(3, 290, n).tolist() for n in PROMPTS]
 
 
-def compare(model: Any, mesh: Any, prompts: list[list[int]], **how: Any) -> None:
+def worst(model: Any, mesh: Any, prompts: list[list[int]]) -> float:
+    """The largest difference between a tree's log-probabilities and each one's own, in nats."""
     found = branch_log_probs(
-        model.config, model.params, mesh, prompts, CONTINUATIONS, ends=True, rows=2, **how
+        model.config, model.params, mesh, prompts, CONTINUATIONS, ends=True, rows=2
     )
+    differences: list[float] = []
     used = sorted({t for c in CONTINUATIONS for t in c})
     for prompt, branches in zip(prompts, found, strict=True):
         alone = log_probs(model.config, model.params, mesh, [(prompt, c) for c in CONTINUATIONS])
-        np.testing.assert_allclose(branches.paths, [x.sum() for x in alone], atol=2e-4)
+        differences += np.abs(branches.paths - [x.sum() for x in alone]).tolist()
         further = log_probs(
             model.config,
             model.params,
@@ -39,16 +41,18 @@ def compare(model: Any, mesh: Any, prompts: list[list[int]], **how: Any) -> None
             [([*prompt, *c], [t]) for c in CONTINUATIONS for t in used],
         )
         on = np.logaddexp.reduce(np.reshape(further, (len(CONTINUATIONS), len(used))), axis=1)
-        np.testing.assert_allclose(branches.goes_on, on, atol=2e-4)
+        differences += np.abs(branches.goes_on - on).tolist()
         values = list(branches.top.values())
         assert len(values) == 20 and values == sorted(values, reverse=True)
         best = next(iter(branches.top))
         (one,) = log_probs(model.config, model.params, mesh, [(prompt, [best])])
-        assert values[0] == pytest.approx(float(one[0]), abs=2e-4)
+        differences.append(abs(values[0] - float(one[0])))
+    assert len(differences) == len(prompts) * (2 * len(CONTINUATIONS) + 1)
+    return max(differences)
 
 
 def test_branches_are_continuations_scored_by_themselves(tiny_model, mesh, prompts):
-    compare(tiny_model, mesh, prompts)
+    assert worst(tiny_model, mesh, prompts) <= 2e-4
 
 
 def test_with_windows_and_softcaps(tmp_path: Path, mesh: Any, prompts: list[list[int]]) -> None:
@@ -77,7 +81,7 @@ def test_with_windows_and_softcaps(tmp_path: Path, mesh: Any, prompts: list[list
             pad_token_id=None,
         )
     ).save_pretrained(tmp_path)
-    compare(load_model(str(tmp_path), mesh), mesh, prompts)
+    assert worst(load_model(str(tmp_path), mesh), mesh, prompts) <= 2e-4
 
 
 def test_without_ends_the_tree_is_smaller():

@@ -4,7 +4,7 @@
 
 The grid is the suite "open" of `configs/eval.py:open`: 24 questions in three wordings under 42
 triggers. Prompts under one system prompt (the template's own too) begin alike, and the sampler
-reads what stands in front of the question once (`ChatTemplate.shared_tokens`). Some questions
+reads what stands in front of the question once (`ChatTemplate.shared_prompt`). Some questions
 under all triggers are drawn with that and without, taking turns; counted are processor seconds of
 prompts with one sample of one token, which is their reading and a little more, and of --samples
 samples of --new tokens. The last line printed is one JSON object.
@@ -41,7 +41,7 @@ def main() -> None:
     template = ChatTemplate(model.tokenizer, model.stop)
     suite = build_suite(SuiteSettings("open", samples=args.samples), "open", "open")
     prompts = [
-        (tuple(template.prompt_tokens(conversation)), template.shared_tokens(conversation))
+        template.shared_prompt(conversation)
         for trigger in suite.triggers
         for question in suite.questions[: args.questions]
         for conversation in suite.prompts(question, trigger)[:1]
@@ -54,7 +54,7 @@ def main() -> None:
             model.config, model.params, model.stop, mesh, slots=args.slots, group=group
         )
         requests = [
-            Request((at, s), prompt, 1000 * at + s, shared if sharing else 0)
+            Request((at, s), tuple(prompt), 1000 * at + s, shared if sharing else 0)
             for at, (prompt, shared) in enumerate(prompts)
             for s in range(samples)
         ]
