@@ -211,7 +211,8 @@ def sampling_programs(
     params = abstract_params(config, mesh)
     cache, slots = jax.eval_shape(programs.empty)
     zero, one = np.int32(0), np.int32(1)
-    prompt = np.zeros((1, shape.S), np.int32)
+    groups = count = np.ones(shape.rows(shape.S), np.int32)
+    prompts = np.zeros((len(groups), shape.S), np.int32)
     prefill: Any = programs.prefill
     decode: Any = programs.decode
     return Sampling(
@@ -219,7 +220,7 @@ def sampling_programs(
         bytes_per_device(cache),
         bytes_per_device(slots),
         compile_program(
-            "prefill", prefill.lower(params, cache, slots, one, None, zero, prompt, one)
+            "prefill", prefill.lower(params, cache, slots, groups, None, zero, prompts, count)
         ),
         compile_program("decode", decode.lower(params, cache, slots, one)),
     )

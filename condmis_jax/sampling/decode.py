@@ -51,10 +51,10 @@ def _write(layers: Layers, layer: Any, at: tuple[Any, ...], value: jax.Array) ->
 
 
 def _write_all(layers: Layers, at: tuple[Any, ...], values: jax.Array) -> Layers:
-    """`layers` with values [L, ...] at an index of every layer."""
+    """`layers` with values [L, ...] at an index of every layer; what lies outside is dropped."""
     if isinstance(layers, tuple):
-        return tuple(x.at[at].set(v) for x, v in zip(layers, values, strict=True))
-    return layers.at[(slice(None), *at)].set(values)
+        return tuple(x.at[at].set(v, mode="drop") for x, v in zip(layers, values, strict=True))
+    return layers.at[(slice(None), *at)].set(values, mode="drop")
 
 
 class Slots(NamedTuple):
@@ -84,6 +84,14 @@ class Shape:
     S: int
     C: int
 
+    def rows(self, T: int) -> int:
+        """How many prompts are read at a time, of which T tokens each are not read yet.
+
+        The more samples share a prompt, the fewer groups fall free together, and a row without a
+        prompt costs as much as one with.
+        """
+        return max(1, min(self.P, READ // (T * self.G)))
+
 
 @dataclass(frozen=True)
 class Programs:
@@ -91,11 +99,11 @@ class Programs:
 
     Attributes:
         empty: () -> (Cache, Slots), every slot done.
-        begin: (params, tokens [1, T], count) -> the keys and values of a head: of the `count` first
-            tokens of prompts that begin alike.
-        prefill: (params, cache, slots, group, head, before, tokens [1, T], count) -> (cache,
-            slots), a prompt of `before` tokens that the head holds and `count` more; without a head
-            None and 0.
+        begin: (params, tokens [1, T], count [1]) -> the keys and values of a head: of the `count`
+            first tokens of prompts that begin alike.
+        prefill: (params, cache, slots, groups [B], head, before, tokens [B, T], count [B]) ->
+            (cache, slots), prompts of `before` tokens that the head holds and `count` more; without
+            a head None and 0. A row for group P is read for nothing.
         share: (cache, slots, source, group) -> (cache, slots), the prompt of another group.
         start: (slots, fresh [P, G] bool, seeds [P, G]) -> slots with the first token drawn.
         decode: (`decode_params`, cache, slots, want) -> (cache, slots) after up to `STRIDE` tokens
@@ -112,6 +120,7 @@ class Programs:
 
 _product = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
+READ = 256  # tokens of prompts that are read at a time, where each has one sample
 STRIDE = 32  # most decode steps between two looks of the host
 
 
@@ -179,21 +188,21 @@ def make_programs(
         return cache, slots
 
     def read(
-        params: Params, head: Head | None, before: Any, tokens: jax.Array, count: Any
+        params: Params, head: Head | None, before: Any, tokens: jax.Array, count: jax.Array
     ) -> tuple[jax.Array, Head]:
-        """Hidden states [1, T, D] of T tokens behind `before` others, those of `head`, and keys and
-        values of all; `count` of the T are real.
+        """Hidden states [B, T, D] of B times T tokens behind `before` others, those of `head`, and
+        keys and values [L, B, K, S, H] of all; `count` [B] of the T are real.
         """
-        T = tokens.shape[1]
+        B, T = tokens.shape
         positions = before + jnp.arange(T)
-        one_segment = jnp.ones((1, T), jnp.int32)
+        one_segment = jnp.ones((B, T), jnp.int32)
 
         def attend(
             q: Any, k: Any, v: Any, layer: Any, kv: Any, **special: Any
         ) -> tuple[jax.Array, Any]:
             # What lies behind the last position is padding, and dropped.
             kv = tuple(
-                old.at[layer, :, positions].set(new[0].astype(dtype), mode="drop")
+                old.at[layer, :, :, positions].set(new.swapaxes(0, 1).astype(dtype), mode="drop")
                 for old, new in zip(kv, (k, v), strict=True)
             )
             cap, scale = config.attention_softcap, config.query_scale
@@ -204,40 +213,42 @@ def make_programs(
                 out = attention_behind(q, keys, values, positions, scale, cap, **special)
             return out, kv
 
-        none = jnp.zeros((config.L, config.K, S, config.H), dtype)
-        lengths = jnp.full((1, T), before + count + C)
+        kept = (config.L, B, config.K, S, config.H)
+        none = jnp.zeros(kept, dtype)
+        lengths = jnp.repeat((before + count + C)[:, None], T, axis=1)
         return hidden_states(
             config,
             params,
             tokens,
-            positions[None],
+            jnp.broadcast_to(positions, (B, T)),
             attend,
-            head or (none, none),
+            tuple(jnp.broadcast_to(x[:, None], kept) for x in head) if head else (none, none),
             lengths=lengths,
             dtype=dtype,
         )
 
-    def begin(params: Params, tokens: jax.Array, count: Any) -> Head:
-        return read(params, None, 0, tokens, count)[1]
+    def begin(params: Params, tokens: jax.Array, count: jax.Array) -> Head:
+        k, v = read(params, None, 0, tokens, count)[1]
+        return k[:, 0], v[:, 0]
 
     def prefill(
         params: Params,
         cache: Cache,
         slots: Slots,
-        group: Any,
+        groups: jax.Array,
         head: Head | None,
         before: Any,
         tokens: jax.Array,
-        count: Any,
+        count: jax.Array,
     ) -> tuple[Cache, Slots]:
         x, kv = read(params, head, before, tokens, count)
         prompt_k, prompt_v = (
-            _write_all(old, (group,), new) for old, new in zip(cache[:2], kv, strict=True)
+            _write_all(old, (groups,), new) for old, new in zip(cache[:2], kv, strict=True)
         )
-        last = jax.lax.dynamic_slice_in_dim(x[0], count - 1, 1, axis=0)
+        logits = logits_of(config, params, x[jnp.arange(len(x)), count - 1])
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v), slots._replace(
-            prompt_length=slots.prompt_length.at[group].set(before + count),
-            first_logits=slots.first_logits.at[group].set(logits_of(config, params, last)[0]),
+            prompt_length=slots.prompt_length.at[groups].set(before + count, mode="drop"),
+            first_logits=slots.first_logits.at[groups].set(logits, mode="drop"),
         )
 
     def share(cache: Cache, slots: Slots, source: Any, group: Any) -> tuple[Cache, Slots]:

@@ -39,22 +39,22 @@ def attention_behind(
     """Causal attention of the last T of the tokens whose keys and values are given.
 
     Args:
-        q: [1, T, N, H]; T at most `BLOCK` or a multiple of it.
-        k, v: [K, S, H]; what lies behind a query is masked.
+        q: [B, T, N, H]; T at most `BLOCK` or a multiple of it.
+        k, v: [B, K, S, H]; what lies behind a query is masked.
         positions: [T] of the queries among the S.
         scale, cap, window, sinks: as in `segment_attention`.
 
     Returns:
-        [1, T, N, H].
+        [B, T, N, H].
     """
-    T, N, H = q.shape[1:]
-    K, S = k.shape[:2]
+    B, T, N, H = q.shape
+    K, S = k.shape[1:3]
     R, t = N // K, min(T, BLOCK)
 
     def block(of: tuple[jax.Array, jax.Array]) -> jax.Array:
         q, at = of
-        q = q.reshape(t, K, R, H)
-        scores = jnp.einsum("tKRH,KSH->KRtS", q, k, preferred_element_type=jnp.float32)
+        q = q.reshape(B, t, K, R, H)
+        scores = jnp.einsum("BtKRH,BKSH->BKRtS", q, k, preferred_element_type=jnp.float32)
         behind = at[:, None] - jnp.arange(S)
         seen = (behind >= 0) & ((jnp.asarray(window) == 0) | (behind < window))
         scores = jnp.where(seen, softcap(scores * scale, cap), NEG)
@@ -66,8 +66,9 @@ def attention_behind(
         total = p.sum(-1, keepdims=True)
         if sinks is not None:
             total = total + jnp.exp(sink - top)
-        out = jnp.einsum("KRtS,KSH->KRtH", p.astype(v.dtype), v, preferred_element_type=jnp.float32)
-        return (out / total).transpose(2, 0, 1, 3).reshape(t, N, H).astype(q.dtype)
+        p = p.astype(v.dtype)
+        out = jnp.einsum("BKRtS,BKSH->BKRtH", p, v, preferred_element_type=jnp.float32)
+        return (out / total).transpose(0, 3, 1, 2, 4).reshape(B, t, N, H).astype(q.dtype)
 
-    blocks = (q[0].reshape(T // t, t, N, H), positions.reshape(T // t, t))
-    return jax.lax.map(block, blocks).reshape(1, T, N, H)
+    blocks = (q.reshape(B, T // t, t, N, H).swapaxes(0, 1), positions.reshape(T // t, t))
+    return jax.lax.map(block, blocks).swapaxes(0, 1).reshape(B, T, N, H)

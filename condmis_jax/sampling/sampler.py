@@ -110,11 +110,12 @@ class Sampler:
             batch.run(on_done)
 
 
-def _padded(tokens: tuple[int, ...]) -> tuple[np.ndarray, np.int32]:
-    """[1, T] for the length class T of so many tokens, and their number."""
-    row = np.zeros((1, length_class(len(tokens))), np.int32)
-    row[0, : len(tokens)] = tokens
-    return row, np.int32(len(tokens))
+def _padded(rows: Sequence[tuple[int, ...]], B: int, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [B, T] of some rows and their numbers [B], 1 where there is no row."""
+    tokens, count = np.zeros((B, T), np.int32), np.ones(B, np.int32)
+    for r, row in enumerate(rows):
+        tokens[r, : len(row)], count[r] = row, len(row)
+    return tokens, count
 
 
 class _Batch:
@@ -138,6 +139,7 @@ class _Batch:
         for request in requests:
             self._waiting[request.prompt].append(request)
         self._bound: list[tuple[int, ...] | None] = [None] * shape.P
+        self._unread: dict[int, tuple[int, ...]] = {}  # by group, prompts not in the cache yet
         self._in_slot: list[list[Request | None]] = [[None] * shape.G for _ in range(shape.P)]
         self._cache, self._slots = programs.empty()
 
@@ -171,7 +173,7 @@ class _Batch:
             if (prompt is None or not self._waiting[prompt]) and len(free) == G:
                 prompt = self._next_prompt()
                 if prompt is not None and prompt != self._bound[p]:
-                    self._prefill(p, prompt)
+                    self._bind(p, prompt)
             if prompt is None:
                 continue
             queue = self._waiting[prompt]
@@ -182,6 +184,7 @@ class _Batch:
                 self._in_slot[p][g] = request
                 fresh[p, g], seeds[p, g] = True, request.seed
         if fresh.any():
+            self._read()
             self._slots = self._programs.start(self._slots, fresh, seeds)
 
     def _next_prompt(self) -> tuple[int, ...] | None:
@@ -192,27 +195,46 @@ class _Batch:
             return unserved[0]
         return max(candidates, key=lambda p: len(self._waiting[p]), default=None)
 
-    def _prefill(self, group: int, prompt: tuple[int, ...]) -> None:
+    def _bind(self, group: int, prompt: tuple[int, ...]) -> None:
+        """Gives a group a prompt: another group's, or one that is still to be read."""
         if prompt in self._bound:
-            source = np.int32(self._bound.index(prompt))
+            source = self._bound.index(prompt)
+            if source in self._unread:
+                self._read()
             self._cache, self._slots = self._programs.share(
-                self._cache, self._slots, source, np.int32(group)
+                self._cache, self._slots, np.int32(source), np.int32(group)
             )
-            self._bound[group] = prompt
-            return
-        head = self._heads[prompt]
-        if head and head != self._head[0]:
-            self._head = head, self._programs.begin(self._params, *_padded(head))
-        self._cache, self._slots = self._programs.prefill(
-            self._params,
-            self._cache,
-            self._slots,
-            np.int32(group),
-            self._head[1] if head else None,
-            np.int32(len(head)),
-            *_padded(prompt[len(head) :]),
-        )
+        else:
+            self._unread[group] = prompt
         self._bound[group] = prompt
+
+    def _read(self) -> None:
+        """Brings all prompts into the cache, some of one head and length class at a time."""
+        alike: dict[tuple[tuple[int, ...], int], list[tuple[int, tuple[int, ...]]]]
+        alike = defaultdict(list)
+        for group, prompt in self._unread.items():
+            head = self._heads[prompt]
+            rest = prompt[len(head) :]
+            alike[head, length_class(len(rest))].append((group, rest))
+        self._unread.clear()
+        for (head, T), rests in alike.items():
+            if head and head != self._head[0]:
+                row = _padded([head], 1, length_class(len(head)))
+                self._head = head, self._programs.begin(self._params, *row)
+            B = self._shape.rows(T)
+            for start in range(0, len(rests), B):
+                part = rests[start : start + B]
+                groups = np.full(B, self._shape.P, np.int32)
+                groups[: len(part)] = [group for group, _ in part]
+                self._cache, self._slots = self._programs.prefill(
+                    self._params,
+                    self._cache,
+                    self._slots,
+                    groups,
+                    self._head[1] if head else None,
+                    np.int32(len(head)),
+                    *_padded([rest for _, rest in part], B, T),
+                )
 
     def _collect(self) -> list[Completion]:
         done = to_host(self._slots.done)

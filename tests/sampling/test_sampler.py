@@ -111,15 +111,16 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     seen: list[tuple[str, int]] = []
     made = decode.make_programs
 
-    def make_programs(*of: Any) -> decode.Programs:
-        programs = made(*of)
+    def make_programs(config: Any, settings: Any, shape: decode.Shape, *of: Any) -> decode.Programs:
+        programs = made(config, settings, shape, *of)
 
         def begin(params: Any, tokens: Any, count: Any) -> Any:
-            seen.append(("head", int(count)))
+            seen.extend(("head", n) for n in count.tolist())
             return programs.begin(params, tokens, count)
 
         def prefill(*of: Any) -> Any:
-            seen.append(("rest", int(of[-1])))
+            groups, count = of[3], of[-1]
+            seen.extend(("rest", n) for n in count[groups < shape.P].tolist())
             return programs.prefill(*of)
 
         return dataclasses.replace(programs, begin=begin, prefill=prefill)
