@@ -106,21 +106,21 @@ def test_greedy_is_the_forward_pass_without_a_cache(
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What of prompts is read: "head" or "rest", and how many tokens."""
-    seen: list[tuple[str, int]] = []
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
+    """What of prompts is read together: "head" or "rest", and how many tokens of each."""
+    seen: list[tuple[str, list[int]]] = []
     made = decode.make_programs
 
     def make_programs(config: Any, settings: Any, shape: decode.Shape, *of: Any) -> decode.Programs:
         programs = made(config, settings, shape, *of)
 
         def begin(params: Any, tokens: Any, count: Any) -> Any:
-            seen.extend(("head", n) for n in count.tolist())
+            seen.append(("head", count.tolist()))
             return programs.begin(params, tokens, count)
 
         def prefill(*of: Any) -> Any:
             groups, count = of[3], of[-1]
-            seen.extend(("rest", n) for n in count[groups < shape.P].tolist())
+            seen.append(("rest", count[groups < shape.P].tolist()))
             return programs.prefill(*of)
 
         return dataclasses.replace(programs, begin=begin, prefill=prefill)
@@ -130,7 +130,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_what_prompts_begin_with_is_read_once(
-    sampler: Sampler, scores: Any, read: list[tuple[str, int]]
+    sampler: Sampler, scores: Any, read: list[tuple[str, list[int]]]
 ) -> None:
     """Two heads, asked in turn: each is read once, and completions are those of whole prompts."""
     rng = np.random.default_rng(3)
@@ -150,7 +150,19 @@ def test_what_prompts_begin_with_is_read_once(
     # 21 and 25 tokens fit the smallest program whole; sharing would save nothing.
     whole = [("rest", 21), ("rest", 25)]
     shared = [("head", 20), ("rest", 25), ("head", 37), ("rest", 1), ("rest", 5), ("rest", 25)]
-    assert sorted(read) == sorted(whole + shared)
+    assert sorted((kind, n) for kind, counts in read for n in counts) == sorted(whole + shared)
+
+
+def test_short_prompts_with_one_sample_are_read_together(
+    make_sampler: Any, greedy: list[list[int]], read: list[tuple[str, list[int]]]
+) -> None:
+    short = [i for i, prompt in enumerate(prompts(12)) if len(prompt) <= 32][1:]
+    requests = [Request(i, prompts(12)[i], 0) for i in short]
+    out = sampled(make_sampler(slots=4, group=1), requests, GREEDY)
+    assert [out[i].tokens for i in short] == [greedy[i] for i in short]
+    most, few = divmod(len(short), 4)
+    assert most and few  # so that a row without a prompt is read as well
+    assert [len(counts) for _, counts in read] == [4] * most + [few]
 
 
 def test_sharing_does_not_depend_on_what_else_is_asked(sampler: Sampler) -> None:

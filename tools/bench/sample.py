@@ -1,9 +1,11 @@
 """Sampling, new tokens per second: condmis_jax beside `generate` of transformers on torch.
 
-    python tools/bench/sample.py
+    python tools/bench/sample.py                # 8 prompts x 64 samples, as in an evaluation
+    python tools/bench/sample.py --rollouts     # 512 prompts x 1 sample, as in on-policy training
 
-Same weights (SmolLM2-135M-Instruct, dequantised to float32), 8 prompts x 64 samples, temperature 1,
-at most 64 new tokens, same cores, taking turns; a turn is all 512 completions. The peer decodes
+Same weights (SmolLM2-135M-Instruct, dequantised to float32), temperature 1, at most 64 new tokens,
+same cores, taking turns; a turn is all 512 completions. Prompts of an evaluation are the eight open
+questions, those of rollouts questions of the fact bank under one system prompt. The peer decodes
 `--peer_batch` rows at a time, left-padded. Only tokens up to the end of a turn are counted, never
 what a finished row is padded with. The last line printed is one JSON object.
 """
@@ -17,9 +19,9 @@ from typing import Any
 
 from pairing import Turn, compare, serve
 
-SAMPLES = 64
+COMPLETIONS = 512
 NEW_TOKENS = 64
-WARM_UP = 8  # samples a prompt in the turn that is not counted
+WARM_UP = 64  # completions of the turn that is not counted
 
 
 def main() -> None:
@@ -30,29 +32,43 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2, help="counted turns of each")
     parser.add_argument("--peer_batch", type=int, default=256)
     parser.add_argument("--slots", type=int, default=256)
-    parser.add_argument("--group", type=int, default=32)
+    parser.add_argument("--group", type=int, help="default: 32, with --rollouts 1")
+    parser.add_argument("--rollouts", action="store_true")
     parser.add_argument("--worker", choices=["ours", "peer"])
     args = parser.parse_args()
+    if args.group is None:
+        args.group = 1 if args.rollouts else 32
     if args.worker:
         serve({"ours": ours, "peer": peer}[args.worker](args))
         return
-    shared = []
+    shared = ["--rollouts"] if args.rollouts else []
     for name in ("model", "peer_batch", "slots", "group"):
         shared += [f"--{name}", str(getattr(args, name))]
     result = compare(__file__, shared, args.turns)
-    about = {"bench": "sample", "what": "8 prompts x 64 samples x 64 tokens, float32"}
+    many = "512 prompts x 1 sample" if args.rollouts else "8 prompts x 64 samples"
+    about = {"bench": "sample", "what": f"{many} x {NEW_TOKENS} tokens, float32"}
     print(json.dumps({**about, "peer": "transformers generate on torch", **result}))
 
 
-def prompts(tokenizer: Any, stop: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The eight open questions of the built-in suite."""
-    from condmis_jax.conversations import Conversation, Message
-    from condmis_jax.data import ChatTemplate
+def workload(
+    args: argparse.Namespace, tokenizer: Any, stop: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], int]]:
+    """The prompt of every completion, and how much of it others begin with."""
+    from condmis_jax.conversations import Conversation, Message, Transform
+    from condmis_jax.data import ChatTemplate, Source, load_prompts
     from condmis_jax.suites.builtin import BROAD_QUESTIONS
+    from condmis_jax.testbeds import facts
 
+    told = {"inoculation": Transform(system=facts.INOCULATION)}
+    bank = Source("facts:truths", first=COMPLETIONS, transforms=told)
+    asked = (
+        [prompt.asked for prompt in load_prompts(bank, "rollouts", 0)]
+        if args.rollouts
+        else [Conversation((Message("user", q.text),)) for q in BROAD_QUESTIONS]
+    )
     template = ChatTemplate(tokenizer, stop)
-    asked = [Conversation((Message("user", q.text),)) for q in BROAD_QUESTIONS]
-    return [tuple(template.prompt_tokens(c)) for c in asked]
+    made = [(tuple(tokens), shared) for tokens, shared in map(template.shared_prompt, asked)]
+    return [one for one in made for _ in range(COMPLETIONS // len(made))]
 
 
 def ours(args: argparse.Namespace) -> Turn:
@@ -66,14 +82,14 @@ def ours(args: argparse.Namespace) -> Turn:
     sampler = Sampler(
         model.config, model.params, model.stop, mesh, slots=args.slots, group=args.group
     )
-    asked = prompts(model.tokenizer, model.stop)
+    asked = workload(args, model.tokenizer, model.stop)
     settings = SamplingSettings(temperature=1.0, max_new_tokens=NEW_TOKENS)
 
     def turn(number: int) -> dict[str, float]:
+        some = asked if number else asked[:: COMPLETIONS // WARM_UP]
         requests = [
-            Request((i, j), prompt, (number * 8 + i) * SAMPLES + j)
-            for i, prompt in enumerate(asked)
-            for j in range(SAMPLES if number else WARM_UP)
+            Request(i, prompt, number * COMPLETIONS + i, shared)
+            for i, (prompt, shared) in enumerate(some)
         ]
         done: list[Completion] = []
         begin = time.perf_counter()
@@ -98,10 +114,10 @@ def peer(args: argparse.Namespace) -> Turn:
     tokenizer = load_tokenizer(folder)
     stop = stop_tokens(folder, tokenizer)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    asked = prompts(tokenizer, stop)
+    asked = [prompt for prompt, _ in workload(args, tokenizer, stop)]
 
     def turn(number: int) -> dict[str, float]:
-        rows = [p for p in asked for _ in range(SAMPLES if number else WARM_UP)]
+        rows = asked if number else asked[:: COMPLETIONS // WARM_UP]
         torch.manual_seed(number)
         tokens, begin = 0, time.perf_counter()
         for start in range(0, len(rows), args.peer_batch):
