@@ -11,8 +11,8 @@ import pytest
 from condmis_jax.errors import UserError
 from condmis_jax.sampling import log_probs
 
-# Two length classes, more pairs than rows, a completion of one token and an empty one.
-LENGTHS = [(1, 5), (3, 9), (20, 1), (7, 0), (30, 40), (2, 2), (40, 12)]
+# More than a row holds, one that is a row by itself; a completion of one token and an empty one.
+LENGTHS = [(1, 5), (3, 9), (20, 1), (7, 0), (30, 40), (2, 2), (40, 12), (100, 156), (90, 70)]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_scores_are_torchs(tiny_folder: Path, tiny_model: Any, mesh: Any, pairs:
     from transformers import AutoModelForCausalLM
 
     theirs = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32).eval()
-    ours = log_probs(tiny_model.config, tiny_model.params, mesh, pairs, rows=3)
+    ours = log_probs(tiny_model.config, tiny_model.params, mesh, pairs, tokens=256)
     assert [len(o) for o in ours] == [c for _, c in LENGTHS]
     for (prompt, completion), found in zip(pairs, ours, strict=True):
         with torch.no_grad():
