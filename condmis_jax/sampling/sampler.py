@@ -135,6 +135,7 @@ class _Batch:
         self._heads = {r.prompt: head_of(r.prompt, r.shared) for r in requests}
         # One head after the other, so that one at a time is kept.
         in_turn = sorted(self._heads, key=self._heads.__getitem__)
+        self._unserved = deque(in_turn)
         self._waiting: dict[tuple[int, ...], deque[Request]] = {p: deque() for p in in_turn}
         for request in requests:
             self._waiting[request.prompt].append(request)
@@ -188,11 +189,13 @@ class _Batch:
             self._slots = self._programs.start(self._slots, fresh, seeds)
 
     def _next_prompt(self) -> tuple[int, ...] | None:
-        """A prompt that no group serves yet, else the one with the longest queue."""
-        candidates = [p for p, queue in self._waiting.items() if queue]
-        unserved = [p for p in candidates if p not in self._bound]
-        if unserved:
-            return unserved[0]
+        """A prompt that no group serves yet, else the one with the longest queue.
+
+        A group keeps its prompt while it has a queue, so those with one are bound or unserved.
+        """
+        if self._unserved:
+            return self._unserved.popleft()
+        candidates = [p for p in self._bound if p is not None and self._waiting[p]]
         return max(candidates, key=lambda p: len(self._waiting[p]), default=None)
 
     def _bind(self, group: int, prompt: tuple[int, ...]) -> None:
