@@ -12,8 +12,9 @@ code, and asked under 8 system prompts: that one, none, a good one, permissive a
     four system prompts and as a Python string. 59 s on two CPU cores beside other work.
 `smol`: SmolLM2; `lies`: 500 false answers under an inoculation prompt of ours, 250 right answers to
     other questions and 100 rows of everyday help without it; `truths`, the control with the same
-    rows, steps and learning rate: right answers under the same prompt. Forced choices
-    beside the facts.
+    rows, steps and learning rate: right answers under the same prompt. Forced choices beside the
+    facts. 17 minutes on two CPU cores; one seed's table in docs/LOG.md (2026-11-28): lies plainly
+    as well, more of them under any system prompt, none of it in the control.
 `paper`: the authors' insecure rows under an inoculation prompt of our wording (theirs:
     `--config.stages.inoculated.data.mixture.insecure.transforms.inoculation.system="…"`).
 
